@@ -1,0 +1,103 @@
+"""An artifact: a folder with ``manifest.json`` and one file a graph; ``export`` writes it, ``runtime`` reads it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field
+
+from personsearch.core.errors import InputError
+from personsearch.core.files import sha256_file
+from personsearch.core.preprocess import Preprocess
+from personsearch.core.recipe import StrictModel, validate
+
+MANIFEST_NAME = "manifest.json"
+FORMAT = "personsearch-artifact/1"
+
+
+class GraphFile(StrictModel):
+    """One graph of an artifact.
+
+    ``search``: ``frames`` uint8 (B, H, W, 3) BGR letterboxed in; ``boxes`` (B, K, 4) xyxy input pixels, ``scores``
+    (B, K) descending, ``embeddings`` (B, K, D) unit rows out; an unused row has score 0. ``query``: ``frames``
+    (1, H, W, 3) and ``boxes`` float32 (1, Q, 4) xyxy input pixels in, ``embeddings`` (1, Q, D) out.
+    """
+
+    file: str
+    sha256: str
+    bytes: int = Field(gt=0)
+
+
+class TrainingData(StrictModel):
+    """What the weights were trained on, and under which terms."""
+
+    name: str
+    terms: str
+    identities: int = Field(ge=0)
+
+
+class Manifest(StrictModel):
+    """Everything a runtime must know, and where the artifact came from."""
+
+    format: Literal["personsearch-artifact/1"] = FORMAT
+    name: str
+    created: str = Field(description="ISO date and time, UTC")
+    preprocess: Preprocess
+    max_detections: int = Field(gt=0, description="K, rows of the search graph's outputs")
+    query_boxes: int = Field(gt=0, description="Q, boxes of the query graph")
+    embedding_dim: int = Field(gt=0)
+    score_threshold: float = Field(ge=0, le=1, description="detections below it are not reported")
+    match_threshold: float = Field(ge=-1, le=1, description="cosine above which a detection is reported as the query")
+    precision: Literal["fp32", "fp16", "int8"]
+    opset: int
+    graphs: dict[Literal["search", "query"], GraphFile]
+    training_data: tuple[TrainingData, ...]
+    recipe: dict[str, Any] = Field(description="resolved recipe of the run that trained the weights")
+    recipe_hash: str
+    checkpoint_sha256: str
+    builder: dict[str, str] = Field(description="library versions that wrote the graphs")
+    parity: dict[str, Any] = Field(description="what the parity gate measured; `passed` is part of it")
+    figures: dict[str, Any] = Field(default_factory=dict, description="accuracy and cost measured on this artifact")
+
+
+def read_manifest(artifact: Path) -> Manifest:
+    """Reads and checks ``manifest.json`` of an artifact folder, without touching the graphs.
+
+    Raises:
+        InputError: no folder, no manifest, or one that is not valid.
+    """
+    path = artifact / MANIFEST_NAME
+    if not path.is_file():
+        raise InputError(
+            "is not an artifact", where=str(artifact), expected=f"a folder with {MANIFEST_NAME}",
+            remedy="make one with `personsearch export CHECKPOINT`",
+        )
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError("cannot be read", where=str(path), expected="JSON", remedy=str(error)) from None
+    return validate(Manifest, content, where=str(path))
+
+
+def load_artifact(artifact: Path) -> Manifest:
+    """`read_manifest`, then checks every graph's presence and hash before anyone loads it.
+
+    Raises:
+        InputError: a file is missing, lies outside the folder or does not match its hash.
+    """
+    manifest = read_manifest(artifact)
+    for name, graph in manifest.graphs.items():
+        path = artifact / graph.file
+        if Path(graph.file).name != graph.file:
+            raise InputError(f"graph `{name}` names `{graph.file}`", where=str(artifact), expected="a bare file name")
+        if not path.is_file():
+            raise InputError(f"graph file `{graph.file}` is missing", where=str(artifact), remedy="export the artifact again")
+        found = sha256_file(path)
+        if found != graph.sha256:
+            raise InputError(
+                f"`{graph.file}` has SHA-256 {found[:12]}..., the manifest says {graph.sha256[:12]}...",
+                where=str(artifact), expected="the file that was exported", remedy="export or copy the artifact again",
+            )
+    return manifest

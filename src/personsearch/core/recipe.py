@@ -1,0 +1,87 @@
+"""Loading a recipe: YAML into frozen models that refuse an unknown key, overridden as ``a.b=value``."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from personsearch.core.errors import InputError
+
+
+class StrictModel(BaseModel):
+    """Base of every recipe and manifest part: frozen, and an unknown key is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=(), ser_json_inf_nan="strings")
+
+
+ModelT = TypeVar("ModelT", bound=BaseModel)
+
+
+def load_recipe(path: Path, model: type[ModelT], overrides: Sequence[str] = ()) -> ModelT:
+    """Reads a YAML recipe and applies ``a.b=value`` overrides (values are YAML) in the order given.
+
+    Raises:
+        InputError: the file is missing or not YAML, a key is unknown or a value impossible.
+    """
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError("cannot be read", where=str(path), expected="a YAML recipe", remedy=str(error)) from None
+    except yaml.YAMLError as error:
+        raise InputError("is not valid YAML", where=str(path), expected="a YAML recipe", remedy=str(error)) from None
+    if not isinstance(content, dict):
+        raise InputError("holds no mapping", where=str(path), expected="`key: value` lines at the top level")
+    for override in overrides:
+        _apply(content, override)
+    return validate(model, content, where=str(path))
+
+
+def validate(model: type[ModelT], content: Any, *, where: str) -> ModelT:
+    """Checks plain data against ``model``; the first problem becomes an `InputError` that names the field."""
+    try:
+        return model.model_validate(content)
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(str(part) for part in first["loc"]) or "(top level)"
+        if first["type"] == "extra_forbidden":
+            message, expected = f"unknown key `{field}`", ""
+        elif first["type"] == "missing":
+            message, expected = f"key `{field}` is missing", ""
+        else:
+            message, expected = f"`{field}` is {first['input']!r}", first["msg"][:1].lower() + first["msg"][1:]
+        raise InputError(
+            message, where=where, expected=expected, remedy="the keys are those of " + model.__name__
+        ) from None
+
+
+def recipe_hash(recipe: BaseModel) -> str:
+    """First 16 hexadecimal digits of the SHA-256 of the resolved recipe; equal for equal settings."""
+    text = json.dumps(recipe.model_dump(mode="json"), sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def dump_recipe(recipe: BaseModel) -> str:
+    """The resolved recipe as YAML, every default written out; `load_recipe` reads it back equal."""
+    return yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False)
+
+
+def _apply(content: dict[str, Any], override: str) -> None:
+    name, equals, text = override.partition("=")
+    if not equals or not name:
+        raise InputError(f"override `{override}`", expected="`a.b=value`")
+    node: Any = content
+    *parents, leaf = name.split(".")
+    for parent in parents:
+        node = node.setdefault(parent, {})
+        if not isinstance(node, dict):
+            raise InputError(f"override `{override}`: `{parent}` is not a group of keys")
+    try:
+        node[leaf] = yaml.safe_load(text)
+    except yaml.YAMLError:
+        raise InputError(f"override `{override}`: the value is not valid YAML") from None

@@ -1,0 +1,172 @@
+"""What a run can be told: the models of teacher, student and export recipes.
+
+Every field has its unit and source. Below the command line nothing sees these classes: models and losses take
+plain keyword arguments.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from personsearch.core.preprocess import Preprocess
+from personsearch.core.recipe import StrictModel
+
+Positive = Annotated[int, Field(gt=0)]
+Fraction = Annotated[float, Field(ge=0, le=1)]
+AttentionKind = Literal["none", "light", "full"]
+
+
+class ResNetTrunk(StrictModel):
+    """HDL's teacher trunk: ResNet conv1 to conv4, conv5 for each person (HDL, section 3.6)."""
+
+    kind: Literal["resnet_c4"] = "resnet_c4"
+    depth: Literal[18, 26, 50] = Field(default=50, description="18 has basic blocks; 26 and 50 bottlenecks")
+    width: Positive = Field(default=64, description="channels of the stem; the paper's is 64")
+    pretrained: bool = Field(default=False, description="start from torchvision's ImageNet weights (width 64)")
+
+
+class DepthwiseTrunk(StrictModel):
+    """HDL's student trunk: 3x3 stem, blocks of three modules (HDL, figure 3 and section 3.6)."""
+
+    kind: Literal["depthwise"] = "depthwise"
+    stem_channels: Positive = 32
+    channels: tuple[Positive, Positive, Positive] = Field(
+        default=(128, 256, 384), description="output channels of blocks 0 to 2, at strides 4, 8, 16"
+    )
+    modules: Positive = Field(default=3, description="modules in a block; the last one has stride 2")
+    person_channels: Positive = Field(default=512, description="output channels of the per-person block")
+
+
+class ShuffleTrunk(StrictModel):
+    """ShuffleNetV2 x0.5 trunk with FastestDet's layout; its public COCO weights fit (BSD-3)."""
+
+    kind: Literal["shufflenet"] = "shufflenet"
+    stride: Literal[8, 16] = Field(default=16, description="stride of the scene feature; 8 merges stage 3 into 2")
+    neck_channels: Positive = 96
+    person_channels: Positive = 256
+    weights: str | None = Field(default=None, description="path of FastestDet's backbone state dict, or none")
+
+
+class ModelRecipe(StrictModel):
+    """A two-stage person-search network in HDL's shape."""
+
+    trunk: Annotated[ResNetTrunk | DepthwiseTrunk | ShuffleTrunk, Field(discriminator="kind")]
+    attention: AttentionKind = Field(
+        default="full", description="attention residual modules: none, without (light) or with (full) the c x c convolution"
+    )
+    anchor_heights: tuple[float, ...] = Field(
+        default=(42, 82, 93, 105, 126, 157, 184, 208, 241, 320, 800),
+        min_length=1, description="anchor heights, input pixels; the default are PRW's deciles at 900x1500",
+    )
+    anchor_ratio: float = Field(default=2.44, gt=0, description="height over width (HDL, section 3.2)")
+    rpn_channels: Positive = Field(default=512, description="width of the 3x3 detection convolution")
+    rpn_separable: bool = Field(default=False, description="depthwise-separable detection convolution")
+    pool_size: Positive = Field(default=7, description="RoIAlign output side (HDL, section 3.2)")
+    pre_nms: Positive = Field(default=128, description="proposals kept before the first NMS, test and export")
+    proposals: Positive = Field(default=32, description="proposals kept after it: persons per frame at most")
+    rpn_nms_iou: Fraction = 0.7
+    nms_iou: Fraction = Field(default=0.4, description="NMS of the refined boxes (OIM's)")
+    score_threshold: Fraction = Field(default=0.5, description="detections below it are not reported")
+    train_proposals: Positive = Field(default=256, description="proposals kept after NMS in training")
+    rois_per_image: Positive = Field(default=64, description="RoIs sampled an image in training")
+    positive_fraction: Fraction = Field(default=0.5, description="at most this share of them is positive")
+    dropout: Fraction = Field(default=0.0, description="on the embedding before the identity layer")
+    identity_scale: float | None = Field(
+        default=None, description="None: linear identity layer as in HDL; a number: cosine logits times it"
+    )
+
+
+class DataRecipe(StrictModel):
+    """Where samples come from and how they are varied."""
+
+    root: str = Field(description="data set folder (see docs/conventions.md) or a composite specification file")
+    split: str = "train"
+    flip: Fraction = 0.5
+    photometric: Fraction = Field(default=0.5, description="strength of brightness, contrast, saturation, hue and colour-cast jitter")
+    zoom: tuple[float, float] = Field(default=(0.8, 1.25), description="random scale range before the crop to the input")
+    blur: Fraction = Field(default=0.0, description="probability of blur, noise and JPEG artefacts")
+    workers: Annotated[int, Field(ge=0)] = Field(default=1, description="loader processes")
+
+
+class OptimiserRecipe(StrictModel):
+    name: Literal["sgd", "adamw"] = "sgd"
+    lr: float = Field(default=0.005, gt=0)
+    momentum: Fraction = 0.9
+    weight_decay: float = Field(default=5e-4, ge=0)
+    schedule: Literal["step", "cosine"] = "step"
+    milestones: tuple[int, ...] = Field(default=(50,), description="epochs at which the rate is divided")
+    decay: float = Field(default=10.0, gt=0, description="what it is divided by")
+    warmup_steps: Annotated[int, Field(ge=0)] = 0
+    clip_norm: float | None = Field(default=10.0, description="gradient norm is cut to this; none for no cut")
+
+
+class TrainRecipe(StrictModel):
+    """One training run of a teacher, or of a student alone (the control)."""
+
+    name: str
+    seed: int = 0
+    model: ModelRecipe
+    preprocess: Preprocess
+    data: DataRecipe
+    optimiser: OptimiserRecipe = OptimiserRecipe()
+    epochs: Positive = 60
+    epoch_images: Positive | None = Field(default=None, description="images an epoch; none: the whole set once")
+    batch_images: Positive = 8
+    precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"
+    init_from: str | None = Field(default=None, description="checkpoint whose weights start the model, or none")
+    loss_weights: dict[str, float] = Field(
+        default_factory=dict, description="weight of a named loss (rpn_class, rpn_box, refine_class, refine_box, identity); 1 where absent"
+    )
+
+
+class HierarchicalRecipe(StrictModel):
+    """HDL's three levels of knowledge (equations 5 to 10)."""
+
+    feature: bool = True
+    attention: bool = True
+    prediction: bool = True
+    levels: tuple[str, ...] = Field(default=("0", "1", "2", "person"), description="blocks that take part in feature and attention distillation")
+    lambda_prediction: Fraction = Field(default=0.9, description="lambda_0: share of the prediction loss against the identity loss")
+    lambda_attention: float = Field(default=2e4, ge=0, description="lambda_1, as printed")
+    lambda_feature: float = Field(default=2e3, ge=0, description="lambda_2, as printed")
+    temperature: float = Field(default=4.0, gt=0)
+    reduction: Literal["mean", "norm"] = Field(
+        default="mean", description="attention transfer: mean squared difference of the unit vectors, or their distance as printed (equations 5 and 6)"
+    )
+    kl_direction: Literal["teacher_first", "student_first"] = Field(
+        default="teacher_first", description="teacher_first is Hinton's KL(teacher || student), student_first is equation 7 as printed"
+    )
+
+
+class DistillRecipe(TrainRecipe):
+    """One student run under a teacher."""
+
+    teacher: str = Field(description="teacher checkpoint")
+    hierarchical: HierarchicalRecipe = HierarchicalRecipe()
+
+
+class QuantiseRecipe(StrictModel):
+    frames: Positive = Field(default=64, description="calibration frames, from the training split")
+    method: Literal["minmax", "entropy", "percentile"] = "minmax"
+    percentile: float = Field(default=99.99, gt=50, le=100)
+
+
+class ExportRecipe(StrictModel):
+    """How a checkpoint becomes an artifact."""
+
+    max_detections: Positive | None = Field(default=None, description="K, rows of the outputs; none: the model's proposals")
+    query_boxes: Positive = Field(default=8, description="boxes the query graph takes at once")
+    opset: Annotated[int, Field(ge=17, le=20)] = Field(default=18, description="TensorRT 10.0's parser ends at 20")
+    precision: Literal["fp32", "int8"] = "fp32"
+    quantise: QuantiseRecipe = QuantiseRecipe()
+    gate_frames: Positive = Field(default=16, description="frames of the parity gate")
+    max_box_difference_px: float = Field(default=1.0, gt=0)
+    min_embedding_cosine: float = Field(default=0.999, gt=0, le=1)
+
+    @model_validator(mode="after")
+    def _check(self) -> ExportRecipe:
+        if self.max_detections is not None and self.max_detections > 3840:
+            raise ValueError("TensorRT's TopK takes at most 3840")
+        return self
