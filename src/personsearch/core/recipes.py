@@ -73,6 +73,9 @@ class ModelRecipe(StrictModel):
     rois_per_image: Positive = Field(default=64, description="RoIs sampled an image in training")
     positive_fraction: Fraction = Field(default=0.5, description="at most this share of them is positive")
     dropout: Fraction = Field(default=0.0, description="on the embedding before the identity layer")
+    stripes: Positive = Field(
+        default=1, description="horizontal stripes averaged apart in the embedding; 1 is HDL's global average"
+    )
     identity_scale: float | None = Field(
         default=None, description="None: linear identity layer as in HDL; a number: cosine logits times it"
     )

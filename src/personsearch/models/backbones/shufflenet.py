@@ -1,0 +1,128 @@
+"""ShuffleNetV2 x0.5 (Ma et al., ECCV 2018) in FastestDet's arrangement, for which public COCO weights exist.
+
+The one pretrained start that needs no ImageNet download: a camera-sized trunk that has already seen people.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from personsearch.core.errors import InputError
+from personsearch.core.recipes import AttentionKind
+from personsearch.models.attention import attend, build_attention
+from personsearch.models.backbones.depthwise import SeparableModule, conv_norm_relu
+from personsearch.models.backbones.trunk import Trunk, initialise
+
+STAGES = ((4, 48), (8, 96), (4, 192))  # units and output channels, at strides 8, 16, 32
+STEM_CHANNELS = 24
+
+
+class ShuffleUnit(nn.Module):
+    """A unit of ShuffleNetV2; the channel shuffle is the even-odd split at the entrance of the next unit."""
+
+    def __init__(self, in_channels: int, out_channels: int, stride: int) -> None:
+        super().__init__()
+        half = out_channels // 2
+        own = half if stride == 2 else out_channels - half
+        entering = in_channels if stride == 2 else in_channels // 2
+        self.branch_main = nn.Sequential(
+            nn.Conv2d(entering, half, 1, bias=False), nn.BatchNorm2d(half), nn.ReLU(inplace=True),
+            nn.Conv2d(half, half, 3, stride, 1, groups=half, bias=False), nn.BatchNorm2d(half),
+            nn.Conv2d(half, own, 1, bias=False), nn.BatchNorm2d(own), nn.ReLU(inplace=True),
+        )
+        self.branch_proj: nn.Sequential | None = None
+        if stride == 2:
+            self.branch_proj = nn.Sequential(
+                nn.Conv2d(in_channels, in_channels, 3, stride, 1, groups=in_channels, bias=False),
+                nn.BatchNorm2d(in_channels),
+                nn.Conv2d(in_channels, half, 1, bias=False), nn.BatchNorm2d(half), nn.ReLU(inplace=True),
+            )
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.branch_proj is not None:
+            return torch.cat([self.branch_proj(x), self.branch_main(x)], dim=1)
+        return torch.cat([x[:, 0::2], self.branch_main(x[:, 1::2])], dim=1)
+
+
+class ShuffleNet(Trunk):
+    """ShuffleNetV2 x0.5 whose scales are joined in one map at stride 8 or 16.
+
+    Stride 16, HDL's, is five rows of features for a person of 80 pixels; stride 8 keeps ten, which the embedding
+    needs and a trunk this thin can afford. Every scale is brought to the map's stride (averaged down, or
+    bilinear up), concatenated and mixed by a 1x1 convolution and a separable module.
+    """
+
+    def __init__(
+        self,
+        *,
+        stride: int = 16,
+        neck_channels: int = 96,
+        person_channels: int = 256,
+        attention: AttentionKind = "none",
+        weights: Path | None = None,
+    ) -> None:
+        super().__init__()
+        self.stride, self.out_channels, self.person_channels = stride, neck_channels, person_channels
+        self.first_conv = conv_norm_relu(3, STEM_CHANNELS, 3, stride=2)
+        self.maxpool = nn.MaxPool2d(3, stride=2, padding=1)
+        channels = STEM_CHANNELS
+        for index, (units, width) in enumerate(STAGES):
+            parts = [ShuffleUnit(channels, width, 2)] + [ShuffleUnit(width, width, 1) for _ in range(units - 1)]
+            setattr(self, f"stage{index + 2}", nn.Sequential(*parts))
+            channels = width
+        joined = STEM_CHANNELS + sum(width for _, width in STAGES)
+        self.neck = nn.Sequential(
+            conv_norm_relu(joined, neck_channels, 1), SeparableModule(neck_channels, neck_channels, 1)
+        )
+        self.attention = build_attention(attention, neck_channels)
+        initialise(self)
+        if weights is not None:
+            self._load(weights)
+
+    def forward(self, images: Tensor, taps: dict[str, Tensor]) -> Tensor:
+        x: Tensor = self.maxpool(self.first_conv(images))
+        scales = [x]
+        for index in range(len(STAGES)):
+            x = getattr(self, f"stage{index + 2}")(x)
+            scales.append(x)
+        for level in range(2):
+            taps[f"feature.{level}"] = scales[level]
+        size = (images.shape[2] // self.stride, images.shape[3] // self.stride)
+        joined = torch.cat([_resample(scale, size) for scale in scales], dim=1)
+        return attend(self.attention, "2", self.neck(joined), taps)
+
+    def person_block(self) -> nn.Module:
+        block = nn.Sequential(
+            SeparableModule(self.out_channels, self.person_channels, 1),
+            SeparableModule(self.person_channels, self.person_channels, 2),
+        )
+        initialise(block)
+        return block
+
+    def _load(self, path: Path) -> None:
+        try:
+            state = torch.load(path, map_location="cpu", weights_only=True)
+        except Exception as error:
+            raise InputError(
+                "cannot be read as trunk weights", where=str(path), expected="FastestDet's state dict",
+                remedy=str(error).splitlines()[0],
+            ) from None
+        state = {name.removeprefix("backbone."): value for name, value in state.items()}
+        own = {name for name in self.state_dict() if name.startswith(("first_conv", "stage"))}
+        missing = sorted(own - set(state))
+        if missing:
+            raise InputError(f"`{missing[0]}` is missing", where=str(path), expected="FastestDet's state dict")
+        self.load_state_dict({name: state[name] for name in own}, strict=False)
+
+
+def _resample(x: Tensor, size_hw: tuple[int, int]) -> Tensor:
+    if (x.shape[2], x.shape[3]) == size_hw:
+        return x
+    if x.shape[2] > size_hw[0]:
+        factor = x.shape[2] // size_hw[0]
+        return F.avg_pool2d(x, factor, factor)
+    return F.interpolate(x, size=size_hw, mode="bilinear", align_corners=False)

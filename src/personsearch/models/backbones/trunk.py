@@ -1,0 +1,38 @@
+"""What every trunk offers."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+from torch import Tensor, nn
+
+
+class Trunk(nn.Module, ABC):
+    """The feature subnet (HDL, section 3.2 I).
+
+    Attributes:
+        out_channels: channels of the feature map.
+        stride: input pixels for one step on the feature map.
+        person_channels: channels of the per-person block's output.
+    """
+
+    out_channels: int
+    stride: int
+    person_channels: int
+
+    @abstractmethod
+    def forward(self, images: Tensor, taps: dict[str, Tensor]) -> Tensor:
+        """``(B, 3, H, W)`` to ``(B, out_channels, H / stride, W / stride)``; adds its levels to ``taps``."""
+
+    @abstractmethod
+    def person_block(self) -> nn.Module:
+        """A new block from ``(R, out_channels, h, w)`` to ``(R, person_channels, h', w')``."""
+
+
+def initialise(module: nn.Module) -> None:
+    """He initialisation of convolutions; batch norm as identity. For trunks trained from scratch."""
+    for part in module.modules():
+        if isinstance(part, nn.Conv2d):
+            nn.init.kaiming_normal_(part.weight, mode="fan_out", nonlinearity="relu")
+            if part.bias is not None:
+                nn.init.zeros_(part.bias)

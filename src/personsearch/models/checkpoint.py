@@ -1,0 +1,83 @@
+"""Reading a checkpoint: tensors and plain containers only, checked before anything is built from it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from torch import Tensor
+
+from personsearch.core.errors import InputError
+from personsearch.core.manifest import TrainingData
+from personsearch.core.recipe import validate
+from personsearch.core.recipes import DistillRecipe, TrainRecipe
+from personsearch.models.build import build_model
+from personsearch.models.search_model import SearchModel
+
+CHECKPOINT_FORMAT = "personsearch-checkpoint/1"
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """What a training run left behind.
+
+    Attributes:
+        recipe: the resolved recipe.
+        person_count: identities of the training set.
+        data: what it was trained on, and the terms.
+        model_state: the network's state dict.
+        content: the whole file, for resuming.
+    """
+
+    recipe: TrainRecipe | DistillRecipe
+    person_count: int
+    data: tuple[TrainingData, ...]
+    model_state: dict[str, Tensor]
+    content: dict[str, Any]
+
+
+def read_checkpoint(path: Path) -> Checkpoint:
+    """Reads and checks a checkpoint file, on the CPU.
+
+    Raises:
+        InputError: missing, unreadable, not one of this project's, or its recipe is not valid.
+    """
+    if not path.is_file():
+        raise InputError("no such checkpoint", where=str(path), expected="a checkpoint.pt of a run folder")
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        raise InputError(
+            "cannot be read as a checkpoint", where=str(path), expected="a file written by `personsearch train`",
+            remedy=str(error).splitlines()[0][:120],
+        ) from None
+    if not isinstance(content, dict) or content.get("format") != CHECKPOINT_FORMAT:
+        raise InputError("is not a checkpoint of this project", where=str(path), expected=CHECKPOINT_FORMAT)
+    kind = DistillRecipe if content["kind"] == "distill" else TrainRecipe
+    recipe = validate(kind, yaml.safe_load(content["recipe"]), where=f"{path} (recipe)")
+    data = tuple(validate(TrainingData, entry, where=f"{path} (data)") for entry in content["data"])
+    return Checkpoint(recipe, int(content["person_count"]), data, content["model"], content)
+
+
+def load_model(path: Path) -> tuple[SearchModel, Checkpoint]:
+    """The network of a checkpoint, in evaluation mode.
+
+    Raises:
+        InputError: as `read_checkpoint`, or the weights do not fit the recipe.
+    """
+    checkpoint = read_checkpoint(path)
+    recipe = checkpoint.recipe.model
+    # The weights come from the checkpoint; what they started from may no longer be at hand.
+    trunk = recipe.trunk.model_copy(update={k: v for k, v in {"pretrained": False, "weights": None}.items() if hasattr(recipe.trunk, k)})
+    model = build_model(recipe.model_copy(update={"trunk": trunk}), checkpoint.recipe.preprocess, checkpoint.person_count)
+    try:
+        model.load_state_dict(checkpoint.model_state)
+    except RuntimeError as error:
+        raise InputError(
+            "the weights do not fit the recipe inside", where=str(path), expected="a checkpoint of this model",
+            remedy=str(error).splitlines()[-1].strip()[:160],
+        ) from None
+    return model.eval(), checkpoint
