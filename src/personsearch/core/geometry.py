@@ -25,9 +25,7 @@ def box_iou(first_xyxy: Boxes, second_xyxy: Boxes) -> NDArray[np.floating[Any]]:
     sides = np.clip(bottom_right - top_left, 0, None)
     overlap = sides[..., 0] * sides[..., 1]
     union = box_area(first_xyxy)[:, None] + box_area(second_xyxy)[None, :] - overlap
-    iou: NDArray[np.floating[Any]] = np.divide(
-        overlap, union, out=np.zeros_like(overlap), where=union > 0
-    )
+    iou: NDArray[np.floating[Any]] = np.divide(overlap, union, out=np.zeros_like(overlap), where=union > 0)
     return iou
 
 
@@ -78,7 +76,8 @@ class Letterbox:
 
     def to_input(self, boxes_xyxy: Boxes) -> Boxes:
         """Boxes of the source frame, ``(N, 4)``, in input pixels."""
-        return boxes_xyxy * np.tile(self.scale_xy, 2) + np.tile(self.pad_xy, 2)
+        boxes: Boxes = boxes_xyxy * np.tile(self.scale_xy, 2) + np.tile(self.pad_xy, 2)
+        return boxes
 
     def to_source(self, boxes_xyxy: Boxes) -> Boxes:
         """Boxes of the network input, ``(N, 4)``, in source pixels, cut at the source's edges."""

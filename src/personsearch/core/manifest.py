@@ -14,7 +14,6 @@ from personsearch.core.preprocess import Preprocess
 from personsearch.core.recipe import StrictModel, validate
 
 MANIFEST_NAME = "manifest.json"
-FORMAT = "personsearch-artifact/1"
 
 
 class GraphFile(StrictModel):
@@ -41,7 +40,7 @@ class TrainingData(StrictModel):
 class Manifest(StrictModel):
     """Everything a runtime must know, and where the artifact came from."""
 
-    format: Literal["personsearch-artifact/1"] = FORMAT
+    format: Literal["personsearch-artifact/1"] = "personsearch-artifact/1"
     name: str
     created: str = Field(description="ISO date and time, UTC")
     preprocess: Preprocess
@@ -71,7 +70,9 @@ def read_manifest(artifact: Path) -> Manifest:
     path = artifact / MANIFEST_NAME
     if not path.is_file():
         raise InputError(
-            "is not an artifact", where=str(artifact), expected=f"a folder with {MANIFEST_NAME}",
+            "is not an artifact",
+            where=str(artifact),
+            expected=f"a folder with {MANIFEST_NAME}",
             remedy="make one with `personsearch export CHECKPOINT`",
         )
     try:
@@ -93,11 +94,15 @@ def load_artifact(artifact: Path) -> Manifest:
         if Path(graph.file).name != graph.file:
             raise InputError(f"graph `{name}` names `{graph.file}`", where=str(artifact), expected="a bare file name")
         if not path.is_file():
-            raise InputError(f"graph file `{graph.file}` is missing", where=str(artifact), remedy="export the artifact again")
+            raise InputError(
+                f"graph file `{graph.file}` is missing", where=str(artifact), remedy="export the artifact again"
+            )
         found = sha256_file(path)
         if found != graph.sha256:
             raise InputError(
                 f"`{graph.file}` has SHA-256 {found[:12]}..., the manifest says {graph.sha256[:12]}...",
-                where=str(artifact), expected="the file that was exported", remedy="export or copy the artifact again",
+                where=str(artifact),
+                expected="the file that was exported",
+                remedy="export or copy the artifact again",
             )
     return manifest

@@ -54,11 +54,13 @@ class ModelRecipe(StrictModel):
 
     trunk: Annotated[ResNetTrunk | DepthwiseTrunk | ShuffleTrunk, Field(discriminator="kind")]
     attention: AttentionKind = Field(
-        default="full", description="attention residual modules: none, without (light) or with (full) the c x c convolution"
+        default="full",
+        description="attention residual modules: none, without (light) or with (full) the c x c convolution",
     )
     anchor_heights: tuple[float, ...] = Field(
         default=(42, 82, 93, 105, 126, 157, 184, 208, 241, 320, 800),
-        min_length=1, description="anchor heights, input pixels; the default are PRW's deciles at 900x1500",
+        min_length=1,
+        description="anchor heights, input pixels; the default are PRW's deciles at 900x1500",
     )
     anchor_ratio: float = Field(default=2.44, gt=0, description="height over width (HDL, section 3.2)")
     rpn_channels: Positive = Field(default=512, description="width of the 3x3 detection convolution")
@@ -87,8 +89,12 @@ class DataRecipe(StrictModel):
     root: str = Field(description="data set folder (see docs/conventions.md) or a composite specification file")
     split: str = "train"
     flip: Fraction = 0.5
-    photometric: Fraction = Field(default=0.5, description="strength of brightness, contrast, saturation, hue and colour-cast jitter")
-    zoom: tuple[float, float] = Field(default=(0.8, 1.25), description="random scale range before the crop to the input")
+    photometric: Fraction = Field(
+        default=0.5, description="strength of brightness, contrast, saturation, hue and colour-cast jitter"
+    )
+    zoom: tuple[float, float] = Field(
+        default=(0.8, 1.25), description="random scale range before the crop to the input"
+    )
     blur: Fraction = Field(default=0.0, description="probability of blur, noise and JPEG artefacts")
     workers: Annotated[int, Field(ge=0)] = Field(default=1, description="loader processes")
 
@@ -120,7 +126,8 @@ class TrainRecipe(StrictModel):
     precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"
     init_from: str | None = Field(default=None, description="checkpoint whose weights start the model, or none")
     loss_weights: dict[str, float] = Field(
-        default_factory=dict, description="weight of a named loss (rpn_class, rpn_box, refine_class, refine_box, identity); 1 where absent"
+        default_factory=dict,
+        description="weight of a named loss (rpn_class, rpn_box, refine_class, refine_box, identity); 1 where absent",
     )
 
 
@@ -130,16 +137,22 @@ class HierarchicalRecipe(StrictModel):
     feature: bool = True
     attention: bool = True
     prediction: bool = True
-    levels: tuple[str, ...] = Field(default=("0", "1", "2", "person"), description="blocks that take part in feature and attention distillation")
-    lambda_prediction: Fraction = Field(default=0.9, description="lambda_0: share of the prediction loss against the identity loss")
+    levels: tuple[str, ...] = Field(
+        default=("0", "1", "2", "person"), description="blocks that take part in feature and attention distillation"
+    )
+    lambda_prediction: Fraction = Field(
+        default=0.9, description="lambda_0: share of the prediction loss against the identity loss"
+    )
     lambda_attention: float = Field(default=2e4, ge=0, description="lambda_1, as printed")
     lambda_feature: float = Field(default=2e3, ge=0, description="lambda_2, as printed")
     temperature: float = Field(default=4.0, gt=0)
     reduction: Literal["mean", "norm"] = Field(
-        default="mean", description="attention transfer: mean squared difference of the unit vectors, or their distance as printed (equations 5 and 6)"
+        default="mean",
+        description="attention transfer: mean squared difference of the unit vectors, or, as printed, their distance",
     )
     kl_direction: Literal["teacher_first", "student_first"] = Field(
-        default="teacher_first", description="teacher_first is Hinton's KL(teacher || student), student_first is equation 7 as printed"
+        default="teacher_first",
+        description="teacher_first is Hinton's KL(teacher || student), student_first is equation 7 as printed",
     )
 
 
@@ -159,7 +172,9 @@ class QuantiseRecipe(StrictModel):
 class ExportRecipe(StrictModel):
     """How a checkpoint becomes an artifact."""
 
-    max_detections: Positive | None = Field(default=None, description="K, rows of the outputs; none: the model's proposals")
+    max_detections: Positive | None = Field(
+        default=None, description="K, rows of the outputs; none: the model's proposals"
+    )
     query_boxes: Positive = Field(default=8, description="boxes the query graph takes at once")
     opset: Annotated[int, Field(ge=17, le=20)] = Field(default=18, description="TensorRT 10.0's parser ends at 20")
     precision: Literal["fp32", "int8"] = "fp32"

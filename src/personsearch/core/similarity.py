@@ -10,7 +10,8 @@ from personsearch.core.detections import FloatArray
 def l2_normalise(vectors: FloatArray) -> FloatArray:
     """Rows of ``(N, D)`` scaled to length 1; a zero row stays zero."""
     lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
-    return np.divide(vectors, lengths, out=np.zeros_like(vectors), where=lengths > 0)
+    unit: FloatArray = np.divide(vectors, lengths, out=np.zeros_like(vectors), where=lengths > 0)
+    return unit
 
 
 def cosine_similarity(queries: FloatArray, gallery: FloatArray) -> FloatArray:
@@ -21,4 +22,5 @@ def cosine_similarity(queries: FloatArray, gallery: FloatArray) -> FloatArray:
     """
     if queries.shape[1] != gallery.shape[1]:
         raise ValueError(f"embedding widths differ: queries {queries.shape[1]}, gallery {gallery.shape[1]}")
-    return queries @ gallery.T
+    similarity: FloatArray = queries @ gallery.T
+    return similarity

@@ -27,21 +27,39 @@ def build_model(recipe: ModelRecipe, preprocess: Preprocess, person_count: int) 
     for side in preprocess.input_wh:
         if side % trunk.stride:
             raise InputError(
-                f"preprocess.input_wh is {preprocess.input_wh}", expected=f"multiples of {trunk.stride}, the trunk's stride"
+                f"preprocess.input_wh is {preprocess.input_wh}",
+                expected=f"multiples of {trunk.stride}, the trunk's stride",
             )
     subnet = DetectionSubnet(
         trunk.out_channels, recipe.rpn_channels, len(recipe.anchor_heights), separable=recipe.rpn_separable
     )
     head = PersonHead(
-        trunk.person_block(), trunk.out_channels, trunk.person_channels, person_count,
-        attention=recipe.attention, stripes=recipe.stripes, dropout=recipe.dropout, identity_scale=recipe.identity_scale,
+        trunk.person_block(),
+        trunk.out_channels,
+        trunk.person_channels,
+        person_count,
+        attention=recipe.attention,
+        stripes=recipe.stripes,
+        dropout=recipe.dropout,
+        identity_scale=recipe.identity_scale,
     )
     return TwoStageSearch(
-        preprocess=preprocess, trunk=trunk, subnet=subnet, head=head, person_count=person_count,
-        anchor_heights=recipe.anchor_heights, anchor_ratio=recipe.anchor_ratio, pool_size=recipe.pool_size,
-        pre_nms=recipe.pre_nms, proposals=recipe.proposals, rpn_nms_iou=recipe.rpn_nms_iou, nms_iou=recipe.nms_iou,
-        score_threshold=recipe.score_threshold, train_proposals=recipe.train_proposals,
-        rois_per_image=recipe.rois_per_image, positive_fraction=recipe.positive_fraction,
+        preprocess=preprocess,
+        trunk=trunk,
+        subnet=subnet,
+        head=head,
+        person_count=person_count,
+        anchor_heights=recipe.anchor_heights,
+        anchor_ratio=recipe.anchor_ratio,
+        pool_size=recipe.pool_size,
+        pre_nms=recipe.pre_nms,
+        proposals=recipe.proposals,
+        rpn_nms_iou=recipe.rpn_nms_iou,
+        nms_iou=recipe.nms_iou,
+        score_threshold=recipe.score_threshold,
+        train_proposals=recipe.train_proposals,
+        rois_per_image=recipe.rois_per_image,
+        positive_fraction=recipe.positive_fraction,
     )
 
 
@@ -51,10 +69,16 @@ def _build_trunk(recipe: ModelRecipe) -> Trunk:
         return ResNetC4(depth=trunk.depth, width=trunk.width, attention=recipe.attention, pretrained=trunk.pretrained)
     if isinstance(trunk, DepthwiseTrunk):
         return DepthwiseSeparable(
-            stem_channels=trunk.stem_channels, channels=trunk.channels, modules=trunk.modules,
-            person_channels=trunk.person_channels, attention=recipe.attention,
+            stem_channels=trunk.stem_channels,
+            channels=trunk.channels,
+            modules=trunk.modules,
+            person_channels=trunk.person_channels,
+            attention=recipe.attention,
         )
     return ShuffleNet(
-        stride=trunk.stride, neck_channels=trunk.neck_channels, person_channels=trunk.person_channels,
-        attention=recipe.attention, weights=None if trunk.weights is None else Path(trunk.weights),
+        stride=trunk.stride,
+        neck_channels=trunk.neck_channels,
+        person_channels=trunk.person_channels,
+        attention=recipe.attention,
+        weights=None if trunk.weights is None else Path(trunk.weights),
     )

@@ -51,7 +51,9 @@ def read_checkpoint(path: Path) -> Checkpoint:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
         raise InputError(
-            "cannot be read as a checkpoint", where=str(path), expected="a file written by `personsearch train`",
+            "cannot be read as a checkpoint",
+            where=str(path),
+            expected="a file written by `personsearch train`",
             remedy=str(error).splitlines()[0][:120],
         ) from None
     if not isinstance(content, dict) or content.get("format") != CHECKPOINT_FORMAT:
@@ -71,13 +73,16 @@ def load_model(path: Path) -> tuple[SearchModel, Checkpoint]:
     checkpoint = read_checkpoint(path)
     recipe = checkpoint.recipe.model
     # The weights come from the checkpoint; what they started from may no longer be at hand.
-    trunk = recipe.trunk.model_copy(update={k: v for k, v in {"pretrained": False, "weights": None}.items() if hasattr(recipe.trunk, k)})
-    model = build_model(recipe.model_copy(update={"trunk": trunk}), checkpoint.recipe.preprocess, checkpoint.person_count)
+    fresh = {name: value for name, value in (("pretrained", False), ("weights", None)) if hasattr(recipe.trunk, name)}
+    recipe = recipe.model_copy(update={"trunk": recipe.trunk.model_copy(update=fresh)})
+    model = build_model(recipe, checkpoint.recipe.preprocess, checkpoint.person_count)
     try:
         model.load_state_dict(checkpoint.model_state)
     except RuntimeError as error:
         raise InputError(
-            "the weights do not fit the recipe inside", where=str(path), expected="a checkpoint of this model",
+            "the weights do not fit the recipe inside",
+            where=str(path),
+            expected="a checkpoint of this model",
             remedy=str(error).splitlines()[-1].strip()[:160],
         ) from None
     return model.eval(), checkpoint

@@ -178,4 +178,5 @@ class QueryGraph(nn.Module):
         feature = self.trunk(self.normalise(frames), {})
         pooled = grid_pool(feature, clip(boxes, self.input_wh), self.pool_size, self.stride)
         _, _, embeddings = self.person(pooled)
-        return embeddings.reshape(1, self.query_boxes, -1)
+        result: Tensor = embeddings.reshape(1, self.query_boxes, -1)
+        return result

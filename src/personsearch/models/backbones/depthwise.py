@@ -11,7 +11,9 @@ from personsearch.models.attention import attend, build_attention
 from personsearch.models.backbones.trunk import Trunk, initialise
 
 
-def conv_norm_relu(in_channels: int, out_channels: int, kernel: int, *, stride: int = 1, groups: int = 1) -> nn.Sequential:
+def conv_norm_relu(
+    in_channels: int, out_channels: int, kernel: int, *, stride: int = 1, groups: int = 1
+) -> nn.Sequential:
     """Convolution without bias, batch norm, ReLU; padded so that stride 1 keeps the size."""
     return nn.Sequential(
         nn.Conv2d(in_channels, out_channels, kernel, stride, kernel // 2, groups=groups, bias=False),

@@ -24,7 +24,9 @@ class ResNetC4(Trunk):
     (v1.5), as there.
     """
 
-    def __init__(self, *, depth: int = 50, width: int = 64, attention: AttentionKind = "full", pretrained: bool = False) -> None:
+    def __init__(
+        self, *, depth: int = 50, width: int = 64, attention: AttentionKind = "full", pretrained: bool = False
+    ) -> None:
         super().__init__()
         block, counts = _UNITS[depth]
         self._block, self._counts, self._width = block, counts, width
@@ -56,20 +58,23 @@ class ResNetC4(Trunk):
         initialise(stage)
         if self._imagenet is not None:
             prefix = "layer4."
-            stage.load_state_dict({k[len(prefix):]: v for k, v in self._imagenet.items() if k.startswith(prefix)})
+            stage.load_state_dict({k[len(prefix) :]: v for k, v in self._imagenet.items() if k.startswith(prefix)})
         return stage
 
     def _load_imagenet(self, depth: int, width: int) -> None:
         if width != 64 or depth not in _WEIGHTS:
             raise InputError(
-                f"pretrained weights for depth {depth} and width {width}", where="model.trunk",
-                expected=f"width 64 and depth in {sorted(_WEIGHTS)}", remedy="or set `pretrained: false`",
+                f"pretrained weights for depth {depth} and width {width}",
+                where="model.trunk",
+                expected=f"width 64 and depth in {sorted(_WEIGHTS)}",
+                remedy="or set `pretrained: false`",
             )
         try:
             state = _WEIGHTS[depth].get_state_dict(check_hash=True)
         except OSError as error:
             raise InputError(
-                "torchvision's ImageNet weights cannot be had", where="model.trunk.pretrained",
+                "torchvision's ImageNet weights cannot be had",
+                where="model.trunk.pretrained",
                 remedy=f"put them in torch's hub cache or set it to false ({error})",
             ) from None
         # torchvision's filters expect RGB; frames here are BGR.

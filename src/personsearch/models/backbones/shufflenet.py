@@ -30,16 +30,23 @@ class ShuffleUnit(nn.Module):
         own = half if stride == 2 else out_channels - half
         entering = in_channels if stride == 2 else in_channels // 2
         self.branch_main = nn.Sequential(
-            nn.Conv2d(entering, half, 1, bias=False), nn.BatchNorm2d(half), nn.ReLU(inplace=True),
-            nn.Conv2d(half, half, 3, stride, 1, groups=half, bias=False), nn.BatchNorm2d(half),
-            nn.Conv2d(half, own, 1, bias=False), nn.BatchNorm2d(own), nn.ReLU(inplace=True),
+            nn.Conv2d(entering, half, 1, bias=False),
+            nn.BatchNorm2d(half),
+            nn.ReLU(inplace=True),
+            nn.Conv2d(half, half, 3, stride, 1, groups=half, bias=False),
+            nn.BatchNorm2d(half),
+            nn.Conv2d(half, own, 1, bias=False),
+            nn.BatchNorm2d(own),
+            nn.ReLU(inplace=True),
         )
         self.branch_proj: nn.Sequential | None = None
         if stride == 2:
             self.branch_proj = nn.Sequential(
                 nn.Conv2d(in_channels, in_channels, 3, stride, 1, groups=in_channels, bias=False),
                 nn.BatchNorm2d(in_channels),
-                nn.Conv2d(in_channels, half, 1, bias=False), nn.BatchNorm2d(half), nn.ReLU(inplace=True),
+                nn.Conv2d(in_channels, half, 1, bias=False),
+                nn.BatchNorm2d(half),
+                nn.ReLU(inplace=True),
             )
 
     def forward(self, x: Tensor) -> Tensor:
@@ -108,7 +115,9 @@ class ShuffleNet(Trunk):
             state = torch.load(path, map_location="cpu", weights_only=True)
         except Exception as error:
             raise InputError(
-                "cannot be read as trunk weights", where=str(path), expected="FastestDet's state dict",
+                "cannot be read as trunk weights",
+                where=str(path),
+                expected="FastestDet's state dict",
                 remedy=str(error).splitlines()[0],
             ) from None
         state = {name.removeprefix("backbone."): value for name, value in state.items()}

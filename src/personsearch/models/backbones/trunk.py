@@ -30,9 +30,12 @@ class Trunk(nn.Module, ABC):
 
 
 def initialise(module: nn.Module) -> None:
-    """He initialisation of convolutions; batch norm as identity. For trunks trained from scratch."""
+    """He initialisation of convolutions by fan-in, for trunks trained from scratch.
+
+    By fan-out, the usual choice, a depthwise filter of C channels would start sqrt(C) times too small.
+    """
     for part in module.modules():
         if isinstance(part, nn.Conv2d):
-            nn.init.kaiming_normal_(part.weight, mode="fan_out", nonlinearity="relu")
+            nn.init.kaiming_normal_(part.weight, mode="fan_in", nonlinearity="relu")
             if part.bias is not None:
                 nn.init.zeros_(part.bias)

@@ -101,7 +101,9 @@ class TwoStageSearch(SearchModel):
     def _check(self, images: Tensor, boxes: list[Tensor], person_ids: list[Tensor]) -> None:
         width, height = self.preprocess.input_wh
         if images.dtype != torch.uint8 or images.shape[1:] != (height, width, 3):
-            raise ValueError(f"images are {images.dtype} {tuple(images.shape)}, expected uint8 (B, {height}, {width}, 3)")
+            raise ValueError(
+                f"images are {images.dtype} {tuple(images.shape)}, expected uint8 (B, {height}, {width}, 3)"
+            )
         if not len(images) == len(boxes) == len(person_ids):
             raise ValueError(f"{len(images)} images, {len(boxes)} box tensors, {len(person_ids)} id tensors")
 
@@ -171,7 +173,7 @@ class TwoStageSearch(SearchModel):
         scores = output.class_logits.softmax(dim=1)[:, 1]
         boxes = clip(decode(output.box_deltas, torch.cat(proposals), REFINE_WEIGHTS), self.preprocess.input_wh)
         embeddings = F.normalize(output.raw_embedding)
-        rows = zip(boxes.split(counts), scores.split(counts), embeddings.split(counts), strict=True)
+        rows = zip(*(torch.split(part, counts) for part in (boxes, scores, embeddings)), strict=True)
         return [self._finish(*row) for row in rows]
 
     def _finish(self, boxes: Tensor, scores: Tensor, embeddings: Tensor) -> Detections:
@@ -184,7 +186,7 @@ class TwoStageSearch(SearchModel):
     def embed(self, images: Tensor, boxes: list[Tensor]) -> list[Tensor]:
         feature = self.trunk(self.normalise(images), {})
         output = self.head(self._pool(feature, boxes))
-        return list(F.normalize(output.raw_embedding).split([len(box) for box in boxes]))
+        return list(torch.split(F.normalize(output.raw_embedding), [len(box) for box in boxes]))
 
     def _propose(self, logits: Tensor, deltas: Tensor, count: int, *, pre_nms: int) -> list[Tensor]:
         margins = logits[..., 1] - logits[..., 0]  # (B, A); monotone in the person probability

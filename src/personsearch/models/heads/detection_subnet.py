@@ -20,7 +20,8 @@ class DetectionSubnet(nn.Module):
         super().__init__()
         if separable:
             self.conv: nn.Module = nn.Sequential(
-                nn.Conv2d(in_channels, in_channels, 3, padding=1, groups=in_channels), nn.Conv2d(in_channels, channels, 1)
+                nn.Conv2d(in_channels, in_channels, 3, padding=1, groups=in_channels),
+                nn.Conv2d(in_channels, channels, 1),
             )
         else:
             self.conv = nn.Conv2d(in_channels, channels, 3, padding=1)
