@@ -1,0 +1,74 @@
+"""HDL: feature, attention and prediction knowledge at every block (Li, Gong, Zhu; equations 4 to 10)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+
+from torch import Tensor
+
+from personsearch.distill.attention_transfer import Reduction, attention_transfer_loss
+from personsearch.distill.prediction import KLDirection, prediction_loss
+from personsearch.distill.task import Criteria, DistillationTask, TapLoss
+from personsearch.models import SearchModel
+
+
+def hierarchical_task(
+    student: SearchModel,
+    teacher: SearchModel,
+    *,
+    levels: Sequence[str],
+    feature: bool,
+    attention: bool,
+    prediction: bool,
+    lambda_prediction: float,
+    lambda_attention: float,
+    lambda_feature: float,
+    temperature: float,
+    reduction: Reduction,
+    kl_direction: KLDirection,
+    loss_weights: Mapping[str, float],
+) -> DistillationTask:
+    """``(1 - l0) L_ID + l0 L_PD + l1 L_AD + l2 L_FD + L_DET`` (HDL, equation 10).
+
+    The paper's sums over levels are kept as sums. It does not say which levels take part: ``levels`` does.
+
+    Args:
+        student: is trained.
+        teacher: is not.
+        levels: blocks of feature and attention distillation, names of `SearchModel` taps.
+        feature: whether L_FD takes part.
+        attention: whether L_AD does.
+        prediction: whether L_PD does; without it L_ID keeps weight 1, as equation 10 divides one unit between two.
+        lambda_prediction: l0, in [0, 1].
+        lambda_attention: l1.
+        lambda_feature: l2.
+        temperature: of L_PD.
+        reduction: of L_FD and L_AD, see `attention_transfer_loss`.
+        kl_direction: of L_PD, see `prediction_loss`.
+        loss_weights: further weights of the student's own losses, on top of equation 10.
+
+    Raises:
+        ValueError: all three kinds are off, or a spatial kind is on without a level.
+    """
+    transfer: TapLoss = partial(_on_maps, reduction=reduction)
+    criteria: dict[str, Criteria] = {}
+    if feature:
+        criteria["feature"] = Criteria(lambda_feature, _same_taps("feature", levels, transfer))
+    if attention:
+        criteria["attention"] = Criteria(lambda_attention, _same_taps("attention", levels, transfer))
+    weights = dict(loss_weights)
+    if prediction:
+        loss: TapLoss = partial(prediction_loss, temperature=temperature, direction=kl_direction)
+        criteria["prediction"] = Criteria(lambda_prediction, {("identity_logits", "identity_logits"): loss})
+        weights["identity"] = weights.get("identity", 1.0) * (1 - lambda_prediction)
+    return DistillationTask(student, teacher, loss_weights=weights, criteria=criteria)
+
+
+def _on_maps(student: Tensor, teacher: Tensor, person_ids: Tensor, *, reduction: Reduction) -> Tensor:
+    # A map is compared wherever it was taken: background RoIs show where not to look.
+    return attention_transfer_loss(student, teacher, reduction=reduction)
+
+
+def _same_taps(kind: str, levels: Sequence[str], loss: TapLoss) -> dict[tuple[str, str], TapLoss]:
+    return {(f"{kind}.{level}", f"{kind}.{level}"): loss for level in levels}

@@ -1,0 +1,202 @@
+"""The training loop. It knows one thing: ``task(batch) -> {"loss": Tensor, **parts}``."""
+
+from __future__ import annotations
+
+import math
+import os
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+import torch
+from lightning.fabric import Fabric
+
+from personsearch.core.errors import InputError
+from personsearch.core.recipes import TrainRecipe
+from personsearch.core.seeding import rng_for
+from personsearch.data.loader import Batch
+from personsearch.train.checkpoint import RunIdentity, write_checkpoint
+from personsearch.train.divergence import TrainingDiverged, all_finite, first_non_finite
+from personsearch.train.optimiser import build_optimiser, check_schedule, learning_rate
+from personsearch.train.report import RunReport
+from personsearch.train.run_folder import CHECKPOINT_NAME
+from personsearch.train.task import Task, TaskBatch
+
+Precision = Literal["32-true", "bf16-mixed", "16-mixed"]
+
+
+class Batches(Protocol):
+    """What the loop asks of a loader: the batches of an epoch, the same ones each time it is asked."""
+
+    def set_epoch(self, epoch: int) -> None: ...
+
+    def __len__(self) -> int: ...
+
+    def __iter__(self) -> Iterator[Batch]: ...
+
+
+def open_fabric(precision: Precision) -> Fabric:
+    """One device, a GPU where there is one, or as many processes as ``torchrun`` has started.
+
+    Raises:
+        InputError: half precision without a GPU; Fabric would quietly train in bfloat16 instead.
+    """
+    if precision == "16-mixed" and not torch.cuda.is_available():
+        remedy = "set precision=bf16-mixed or precision=32-true"
+        raise InputError("`precision` is 16-mixed", expected="a GPU for it", remedy=remedy)
+    processes = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    nodes = int(os.environ.get("GROUP_WORLD_SIZE", "1"))
+    strategy = "ddp" if processes * nodes > 1 else "auto"
+    fabric = Fabric(accelerator="auto", devices=processes, num_nodes=nodes, strategy=strategy, precision=precision)
+    fabric.launch()
+    return fabric
+
+
+def seed_torch(seed: int, *keys: int | str) -> None:
+    """Seeds torch from ``(seed, keys)``, on every device."""
+    torch.manual_seed(int(rng_for(seed, "torch", *keys).integers(2**63)))
+
+
+def fit(
+    task: Task,
+    loader: Batches,
+    identity: RunIdentity,
+    run_dir: Path,
+    fabric: Fabric,
+    *,
+    content: dict[str, Any] | None = None,
+    facts: dict[str, Any] | None = None,
+) -> Path:
+    """Trains ``task`` to the recipe's last epoch, saving after each one.
+
+    Killed at any moment and called again with the saved ``content``, it ends with the same weights and the same
+    rows in ``metrics.csv`` (but for the images a second) as if it had not been.
+
+    Args:
+        task: what to train.
+        loader: its batches.
+        identity: recipe, person count and data.
+        run_dir: the run folder.
+        fabric: device and precision.
+        content: of the checkpoint to continue from, or none.
+        facts: more for ``run.json``.
+
+    Returns:
+        The checkpoint's path.
+
+    Raises:
+        TrainingDiverged: a loss, the gradient or the weights are no longer finite.
+        InputError: the schedule does not fit the run.
+    """
+    recipe = identity.recipe
+    check_schedule(recipe.optimiser, steps_per_epoch=len(loader), epochs=recipe.epochs)
+    with _deterministic(fabric):
+        return _Run(task, loader, identity, run_dir, fabric, content).train(facts or {})
+
+
+@contextmanager
+def _deterministic(fabric: Fabric) -> Iterator[None]:
+    # On a GPU some backward passes have no deterministic kernel and would raise.
+    before = torch.are_deterministic_algorithms_enabled()
+    torch.use_deterministic_algorithms(before or fabric.device.type == "cpu")
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before)
+
+
+class _Run:
+    """The state of one call of `fit`."""
+
+    def __init__(
+        self,
+        task: Task,
+        loader: Batches,
+        identity: RunIdentity,
+        run_dir: Path,
+        fabric: Fabric,
+        content: dict[str, Any] | None,
+    ) -> None:
+        self.task, self.loader, self.identity, self.run_dir, self.fabric = task, loader, identity, run_dir, fabric
+        self.recipe: TrainRecipe = identity.recipe
+        self.epoch = self.step = 0  # completed
+        optimiser = build_optimiser(task.trained, self.recipe.optimiser)
+        if content is not None:
+            task.trained.load_state_dict(content["model"])
+        self.module, self.optimiser = fabric.setup(task, optimiser)
+        if content is not None:
+            self.optimiser.load_state_dict(content["optimiser"])
+            fabric.strategy.precision.load_state_dict(content["precision"])
+            self.epoch, self.step = content["progress"]["epoch"], content["progress"]["step"]
+
+    def train(self, facts: dict[str, Any]) -> Path:
+        total = len(self.loader) * self.recipe.epochs
+        with ExitStack() as stack:
+            report = None
+            if self.fabric.is_global_zero:
+                report = RunReport(
+                    self.run_dir, self.identity, facts, epoch=self.epoch, step=self.step, total_steps=total
+                )
+                stack.enter_context(report)
+            while self.epoch < self.recipe.epochs:
+                self._train_epoch(report)
+                if report is not None:
+                    self._save()
+                    report.epoch_done(self.epoch, self.step)
+                self.fabric.barrier()
+        return self.run_dir / CHECKPOINT_NAME
+
+    def _train_epoch(self, report: RunReport | None) -> None:
+        self.module.train()
+        self.loader.set_epoch(self.epoch)
+        before = time.perf_counter()
+        names: list[str] = []
+        for batch in self.loader:
+            lr, parts = self._take_step(batch)
+            names, now = batch.names, time.perf_counter()
+            if report is not None:
+                report.step_done(self.step, self.epoch + 1, lr, parts, len(names) / (now - before))
+            before = now
+        # The last update of an epoch is not followed by a loss that would show it broken.
+        if not all_finite(self.task.trained.state_dict()):
+            raise TrainingDiverged("weights", math.nan, epoch=self.epoch + 1, step=self.step, names=names)
+        self.epoch += 1
+
+    def _take_step(self, batch: Batch) -> tuple[float, dict[str, float]]:
+        where = {"epoch": self.epoch + 1, "step": self.step + 1}
+        lr = learning_rate(
+            self.recipe.optimiser, self.step, steps_per_epoch=len(self.loader), epochs=self.recipe.epochs
+        )
+        for group in self.optimiser.param_groups:
+            group["lr"] = lr
+        # Seeded for each step, so that RoI sampling and dropout are the same after a resume.
+        seed_torch(self.recipe.seed, "step", self.step, self.fabric.global_rank)
+        self.optimiser.zero_grad()
+        images = TaskBatch(batch.images, batch.boxes, batch.person_ids, batch.names).to(self.fabric.device)
+        losses = self.module(images)
+        parts = {name: float(loss.detach()) for name, loss in losses.items()}
+        broken = first_non_finite(parts)
+        if broken is not None:
+            raise TrainingDiverged(broken, parts[broken], names=batch.names, **where)
+        self.fabric.backward(losses["loss"])
+        limit = math.inf if self.recipe.optimiser.clip_norm is None else self.recipe.optimiser.clip_norm
+        norm = self.fabric.clip_gradients(self.task, self.optimiser, max_norm=limit, error_if_nonfinite=False)
+        # In float16 an infinite gradient is how the loss scaler finds its scale; it skips the step by itself.
+        if norm is not None and not torch.isfinite(norm) and self.recipe.precision != "16-mixed":
+            raise TrainingDiverged("gradient", float(norm), names=batch.names, **where)
+        self.optimiser.step()
+        self.step += 1
+        return lr, parts
+
+    def _save(self) -> None:
+        write_checkpoint(
+            self.run_dir / CHECKPOINT_NAME,
+            self.identity,
+            model=self.task.trained.state_dict(),
+            optimiser=self.optimiser.state_dict(),
+            precision=self.fabric.strategy.precision.state_dict(),
+            epoch=self.epoch,
+            step=self.step,
+        )

@@ -1,0 +1,112 @@
+"""The training stage: from a recipe to a checkpoint."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from personsearch.core.errors import InputError
+from personsearch.core.manifest import TrainingData
+from personsearch.core.recipes import TrainRecipe
+from personsearch.data import SearchDataset, open_dataset
+from personsearch.data.loader import TrainingLoader
+from personsearch.models import SearchModel, build_model
+from personsearch.models.checkpoint import Checkpoint, load_model
+from personsearch.train.checkpoint import RunIdentity, load_matching_weights
+from personsearch.train.loop import Batches, fit, open_fabric, seed_torch
+from personsearch.train.rank_share import RankShare
+from personsearch.train.run_folder import CHECKPOINT_NAME, open_run_folder
+from personsearch.train.task import SearchTask
+
+
+def run_training(recipe: TrainRecipe, run_dir: Path, *, resume: bool = False) -> Path:
+    """Trains the network of ``recipe`` from labels.
+
+    Args:
+        recipe: the run.
+        run_dir: the run folder (docs/conventions.md).
+        resume: continue the run that the folder holds, if any.
+
+    Returns:
+        The checkpoint's path.
+
+    Raises:
+        InputError: the folder holds another run, or the recipe asks for what is not there.
+        TrainingDiverged: a loss, the gradient or the weights are no longer finite.
+    """
+    saved = open_run_folder(run_dir, recipe, resume=resume)
+    dataset = open_training_set(recipe)
+    fabric = open_fabric(recipe.precision)
+    model, facts = start_model(recipe, dataset.person_count, run_dir, saved)
+    loader = training_batches(recipe, dataset, fabric.global_rank, fabric.world_size)
+    identity = RunIdentity(recipe, dataset.person_count, training_data(dataset))
+    content = saved.content if saved else None
+    return fit(SearchTask(model, recipe.loss_weights), loader, identity, run_dir, fabric, content=content, facts=facts)
+
+
+def open_training_set(recipe: TrainRecipe) -> SearchDataset:
+    """The data set of a recipe.
+
+    Raises:
+        InputError: there is none, or nobody in it has an identity.
+    """
+    dataset = open_dataset(Path(recipe.data.root), recipe.data.split)
+    if dataset.person_count == 0:
+        raise InputError(
+            f"split `{recipe.data.split}` labels no identity",
+            where=recipe.data.root,
+            expected="at least one person_id from 0",
+        )
+    return dataset
+
+
+def training_data(dataset: SearchDataset) -> tuple[TrainingData, ...]:
+    """What a checkpoint and a manifest say about the data."""
+    return (TrainingData(name=dataset.name, terms=dataset.terms, identities=dataset.person_count),)
+
+
+def start_model(
+    recipe: TrainRecipe, person_count: int, run_dir: Path, saved: Checkpoint | None
+) -> tuple[SearchModel, dict[str, Any]]:
+    """The network as the run starts or continues, and facts about it for the run's record.
+
+    Raises:
+        InputError: weights to start from are missing or do not fit, or the saved run had another data set.
+    """
+    facts: dict[str, Any] = {}
+    if saved is not None:
+        if saved.person_count != person_count:
+            raise InputError(
+                f"was trained with {saved.person_count} identities, the data set has {person_count}",
+                where=str(run_dir / CHECKPOINT_NAME),
+                remedy="restore the data set or start in another --out",
+            )
+        model, _ = load_model(run_dir / CHECKPOINT_NAME)
+    else:
+        seed_torch(recipe.seed, "weights")
+        model = build_model(recipe.model, recipe.preprocess, person_count)
+        if recipe.init_from is not None:
+            transfer = load_matching_weights(model, Path(recipe.init_from))
+            facts["init_from"] = transfer.describe() or "every weight taken"
+            note = f"weights from {recipe.init_from}: {facts['init_from']}"
+            Console(stderr=True, soft_wrap=True).print(note, markup=False, highlight=False)
+    facts["parameters"] = sum(parameter.numel() for parameter in model.parameters())
+    return model, facts
+
+
+def training_batches(recipe: TrainRecipe, dataset: SearchDataset, rank: int, world_size: int) -> Batches:
+    """The loader of one process; ``batch_images`` is for each process, ``epoch_images`` for all together."""
+    epoch_images = recipe.epoch_images
+    if world_size > 1:
+        epoch_images = max(1, (epoch_images or len(dataset)) // world_size)
+        dataset = RankShare(dataset, rank, world_size)
+    return TrainingLoader(
+        dataset,
+        recipe.data,
+        recipe.preprocess,
+        batch_images=recipe.batch_images,
+        epoch_images=epoch_images,
+        seed=recipe.seed,
+    )
