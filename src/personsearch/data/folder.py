@@ -126,9 +126,7 @@ class FolderDataset:
         """xyxy cut at the image's edges, or none where nothing is left."""
         bbox = self._field(row, "bbox", list, what)
         if len(bbox) != 4 or not all(isinstance(side, int | float) and np.isfinite(side) for side in bbox):
-            raise InputError(
-                f"{what}: bbox is {bbox!r}", where=str(self._path), expected="[x, y, w, h], four numbers"
-            )
+            raise InputError(f"{what}: bbox is {bbox!r}", where=str(self._path), expected="[x, y, w, h], four numbers")
         if bbox[2] <= 0 or bbox[3] <= 0:
             return None
         box = clip_boxes(xywh_to_xyxy(np.array([bbox], dtype=np.float64)), image_wh)[0].astype(np.float32)
@@ -166,9 +164,7 @@ def _describe(root: Path) -> dict[str, Any]:
     if not root.is_dir():
         raise InputError("is not a folder", where=str(root), expected="a data set folder", remedy=remedy)
     if not path.is_file():
-        raise InputError(
-            f"holds no {DESCRIPTION}", where=str(root), expected="a data set folder", remedy=remedy
-        )
+        raise InputError(f"holds no {DESCRIPTION}", where=str(root), expected="a data set folder", remedy=remedy)
     content = read_json_object(path)
     if content.get("format") != FORMAT:
         raise InputError(
@@ -176,9 +172,7 @@ def _describe(root: Path) -> dict[str, Any]:
         )
     splits = content.get("splits")
     if not isinstance(splits, dict) or not all(isinstance(name, str) for name in splits.values()):
-        raise InputError(
-            f"`splits` is {splits!r}", where=str(path), expected="split names with annotation files"
-        )
+        raise InputError(f"`splits` is {splits!r}", where=str(path), expected="split names with annotation files")
     for key in ("name", "terms"):
         if not isinstance(content.get(key), str):
             raise InputError(f"`{key}` is {content.get(key)!r}", where=str(path), expected="text")

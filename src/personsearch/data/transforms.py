@@ -106,9 +106,7 @@ def _cut(frame_bgr: Frame, window: tuple[int, int, int, int], pad_value: int) ->
     return canvas
 
 
-def _visible(
-    boxes_xyxy: Boxes, person_ids: IntArray, input_wh: tuple[int, int]
-) -> tuple[FloatArray, IntArray]:
+def _visible(boxes_xyxy: Boxes, person_ids: IntArray, input_wh: tuple[int, int]) -> tuple[FloatArray, IntArray]:
     clipped = clip_boxes(boxes_xyxy, input_wh)
     area = box_area(clipped)
     hidden = area < MIN_VISIBLE * box_area(boxes_xyxy)
@@ -160,9 +158,7 @@ def degrade(pixels_bgr: Frame, probability: float, rng: np.random.Generator) -> 
     if draws[0]:
         sigma = rng.uniform(0.4, 1.6)
         along = rng.uniform(0.2, 1.0)
-        pixels = np.asarray(
-            cv2.GaussianBlur(pixels, (0, 0), sigmaX=sigma, sigmaY=sigma * along), dtype=np.uint8
-        )
+        pixels = np.asarray(cv2.GaussianBlur(pixels, (0, 0), sigmaX=sigma, sigmaY=sigma * along), dtype=np.uint8)
     if draws[1]:
         noise = rng.standard_normal(pixels.shape, dtype=np.float32) * np.float32(rng.uniform(2.0, 12.0))
         pixels = np.clip(pixels + noise, 0, 255).astype(np.uint8)

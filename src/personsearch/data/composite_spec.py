@@ -1,0 +1,102 @@
+"""The YAML file that says what composites are made of."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field, model_validator
+
+from personsearch.core.errors import InputError
+from personsearch.core.recipe import StrictModel, load_recipe
+
+Positive = Annotated[int, Field(gt=0)]
+Fraction = Annotated[float, Field(ge=0, le=1)]
+
+
+class CompositeSpec(StrictModel):
+    """People pasted on backgrounds, and how.
+
+    Paths may hold environment variables (``${NAME}``); a relative path counts from the file's folder.
+    """
+
+    name: str
+    terms: str = Field(description="under which the material may be used")
+    crops: str = Field(description="folder or .zip of 128x64 crops named PPPP_cCsS_FFFFFF_NN.jpg")
+    backgrounds: tuple[str, ...] = Field(
+        min_length=1,
+        description="folders of background images, searched below too; `*_labels.png` beside one"
+        " marks people in it by the classes of `ignore_labels`",
+    )
+    ignore_labels: tuple[int, ...] = Field(default=(9, 10), description="CamVid's pedestrian and bicyclist")
+    mot: str | None = Field(default=None, description="MOTChallenge sequences: real frames and further backgrounds")
+    mot_share: Fraction = Field(default=0.0, description="share of samples that are whole real frames")
+    mot_background_share: Fraction = Field(
+        default=0.0, description="share of composites on a real frame with its people"
+    )
+    cache: str | None = Field(default=None, description="folder for cut-outs; none: the user's cache folder")
+    image_wh: tuple[Positive, Positive] = Field(default=(640, 480), description="pixels of a composite")
+    images: Positive = Field(default=200_000, description="composites of the training split; none repeats")
+    validation_images: Positive = Field(default=400, description="composites of the validation split")
+    people: tuple[int, int] = Field(default=(1, 8), description="people pasted on an image, from and to")
+    height_px: tuple[float, float] = Field(default=(40, 220), description="their heights, from and to")
+    crops_per_identity: Positive | None = Field(default=None, description="crops used of each identity; none: all")
+    validation_identities: Annotated[int, Field(ge=0)] = Field(default=90, description="identities held out")
+    unlabelled_identities: Annotated[int, Field(ge=0)] = Field(
+        default=50, description="training identities shown as passers-by without identity"
+    )
+    seed: int = 0
+
+    @model_validator(mode="after")
+    def _check(self) -> CompositeSpec:
+        if not 0 <= self.people[0] <= self.people[1]:
+            raise ValueError("people must be from and to, 0 <= from <= to")
+        if not 8 <= self.height_px[0] <= self.height_px[1]:
+            raise ValueError("height_px must be from and to, 8 <= from <= to")
+        if (self.mot_share or self.mot_background_share) and self.mot is None:
+            raise ValueError("mot_share and mot_background_share need `mot`")
+        return self
+
+
+def read_composite_spec(path: Path) -> CompositeSpec:
+    """Reads a specification and resolves its paths.
+
+    Raises:
+        InputError: not readable, an unknown key or impossible value, or an environment variable is not set.
+    """
+    spec = load_recipe(path, CompositeSpec)
+
+    def resolved(value: str) -> str:
+        return str(path.parent / _expand(value, where=str(path)))
+
+    return spec.model_copy(
+        update={
+            "crops": resolved(spec.crops),
+            "backgrounds": tuple(resolved(folder) for folder in spec.backgrounds),
+            "mot": resolved(spec.mot) if spec.mot is not None else None,
+            "cache": resolved(spec.cache) if spec.cache is not None else str(default_cache()),
+        }
+    )
+
+
+def default_cache() -> Path:
+    """The user's cache folder of this project."""
+    base = os.environ.get("XDG_CACHE_HOME")
+    return (Path(base) if base else Path.home() / ".cache") / "personsearch"
+
+
+def _expand(value: str, *, where: str) -> Path:
+    def variable(match: re.Match[str]) -> str:
+        name = match[1] or match[2]
+        if not os.environ.get(name):
+            raise InputError(
+                f"environment variable `{name}` is not set",
+                where=where,
+                expected=f"a folder, for `{value}`",
+                remedy=f"export {name}=/folder/with/the/data",
+            )
+        return os.environ[name]
+
+    return Path(re.sub(r"\$\{(\w+)\}|\$(\w+)", variable, value)).expanduser()

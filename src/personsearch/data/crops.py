@@ -1,0 +1,209 @@
+"""Crops of people with identities, cut out of their surroundings.
+
+Files are named as in Market-1501 (Zheng et al., ICCV 2015): ``PPPP_cCsS_FFFFFF_NN.jpg`` is person P, camera C,
+sequence S, frame F, detection N. Each is cut out once by GrabCut (Rother et al., SIGGRAPH 2004), started from
+where a person stands in such a crop. GrabCut alone loses heads and feet of the colour of the background, so
+each mask is then averaged with the most similar masks of other crops: what most similar shapes have, it gets.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import zipfile
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from personsearch.core.errors import InputError
+from personsearch.core.files import atomic_file
+from personsearch.core.progress import StageProgress
+from personsearch.data.sample import Frame, IntArray
+
+CROP_HW = (128, 64)
+"""Height and width of a crop in pixels."""
+_NAME = re.compile(r"^(\d{4})_c(\d)s\d_\d{6}_\d{2}\.jpg$")
+# Part of the cache's key: raise it when masks change.
+_VERSION = 1
+_NEIGHBOURS = 16
+_CHUNK = 1024
+
+
+@dataclass(frozen=True, eq=False)
+class CropLibrary:
+    """Cut-out people.
+
+    Attributes:
+        bgra: ``(N, 128, 64, 4)`` uint8, alpha 255 where the person is; mapped from the cache file.
+        person_numbers: ``(N,)`` the files' person numbers.
+        camera_numbers: ``(N,)`` the files' camera numbers.
+        usable: ``(N,)`` bool; false where no person-shaped mask was found.
+    """
+
+    bgra: Frame
+    person_numbers: IntArray
+    camera_numbers: IntArray
+    usable: NDArray[np.bool_]
+
+    @classmethod
+    def open(cls, source: Path, cache: Path, crops_per_identity: int | None = None) -> CropLibrary:
+        """Reads crops from a folder or a ``.zip`` and cuts them out, or takes the result from ``cache``.
+
+        Args:
+            source: folder (searched below too) or zip archive.
+            cache: folder for the cut-outs, about 32 KiB a crop; made where it is missing.
+            crops_per_identity: take at most so many of each person, spread over the files; none for all.
+
+        Raises:
+            InputError: ``source`` is missing or holds no crop with such a name, or a crop is no 128x64 image.
+        """
+        names, read = _list_source(source)
+        names = _limit(names, crops_per_identity)
+        digest = hashlib.sha256("\n".join([str(_VERSION), *names]).encode()).hexdigest()[:16]
+        path = cache / f"cutouts-{digest}.npy"
+        if not path.is_file():
+            with atomic_file(path) as part:
+                np.save(part, _cut_out([read(name) for name in names]))
+        bgra = np.load(path, mmap_mode="r")
+        matches = [_NAME.match(PurePosixPath(name).name) for name in names]
+        numbers = np.array([[int(match[1]), int(match[2])] for match in matches if match], dtype=np.int64)
+        return cls(bgra, numbers[:, 0], numbers[:, 1], _usable(bgra))
+
+
+def _list_source(source: Path) -> tuple[list[str], Callable[[str], Frame]]:
+    """Sorted names of the crops, and a function that decodes one."""
+    where = str(source)
+    remedy = "name the folder or archive that holds them"
+    if source.is_dir():
+        names = [path.relative_to(source).as_posix() for path in source.rglob("*.jpg") if _NAME.match(path.name)]
+        read = _folder_reader(source)
+    elif source.is_file():
+        if not zipfile.is_zipfile(source):
+            raise InputError("is not a zip archive", where=where, expected="crops in a .zip or a folder", remedy=remedy)
+        archive = zipfile.ZipFile(source)
+        names = [name for name in archive.namelist() if _NAME.match(PurePosixPath(name).name)]
+        read = _archive_reader(archive, where)
+    else:
+        raise InputError("does not exist", where=where, expected="crops in a .zip or a folder", remedy=remedy)
+    if not names:
+        raise InputError("holds no crops", where=where, expected="files named PPPP_cCsS_FFFFFF_NN.jpg", remedy=remedy)
+    return sorted(names, key=lambda name: PurePosixPath(name).name), read
+
+
+def _folder_reader(source: Path) -> Callable[[str], Frame]:
+    return lambda name: _decode((source / name).read_bytes(), f"{source}/{name}")
+
+
+def _archive_reader(archive: zipfile.ZipFile, where: str) -> Callable[[str], Frame]:
+    return lambda name: _decode(archive.read(name), f"{where}/{name}")
+
+
+def _decode(content: bytes, where: str) -> Frame:
+    image = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR) if content else None
+    if image is None or image.shape[:2] != CROP_HW:
+        shown = "not an image" if image is None else f"{image.shape[1]}x{image.shape[0]}"
+        raise InputError(f"crop is {shown}", where=where, expected=f"an image of {CROP_HW[1]}x{CROP_HW[0]} pixels")
+    return np.asarray(image, dtype=np.uint8)
+
+
+def _limit(names: list[str], crops_per_identity: int | None) -> list[str]:
+    if crops_per_identity is None:
+        return names
+    groups: dict[str, list[str]] = {}
+    for name in names:
+        groups.setdefault(PurePosixPath(name).name[:4], []).append(name)
+    kept = []
+    for group in groups.values():
+        count = min(len(group), crops_per_identity)
+        kept += [group[place] for place in np.linspace(0, len(group) - 1, count).round().astype(int)]
+    return kept
+
+
+def _ellipse(centre_xy: tuple[float, float], radius_xy: tuple[float, float]) -> NDArray[np.bool_]:
+    y, x = np.mgrid[0 : CROP_HW[0], 0 : CROP_HW[1]]
+    inside: NDArray[np.bool_] = (
+        ((x - centre_xy[0]) / radius_xy[0]) ** 2 + ((y - centre_xy[1]) / radius_xy[1]) ** 2
+    ) < 1
+    return inside
+
+
+def _prior() -> Frame:
+    """Where a person stands in a detector's crop: head, torso and legs surely, around them probably."""
+    mask = np.full(CROP_HW, cv2.GC_PR_BGD, dtype=np.uint8)
+    mid = (CROP_HW[1] - 1) / 2
+    mask[_ellipse((mid, 20), (13, 17)) | _ellipse((mid, 52), (23, 34)) | _ellipse((mid, 95), (20, 34))] = cv2.GC_PR_FGD
+    sure = _ellipse((mid, 20), (4.5, 8)) | _ellipse((mid, 50), (9, 26))
+    mask[sure | _ellipse((mid - 3.5, 92), (3, 22)) | _ellipse((mid + 3.5, 92), (3, 22))] = cv2.GC_FGD
+    mask[~(_ellipse((mid, 20), (22, 24)) | _ellipse((mid, 55), (31, 42)) | _ellipse((mid, 97), (30, 36)))] = cv2.GC_BGD
+    mask[:2], mask[:, :2], mask[:, -2:] = cv2.GC_BGD, cv2.GC_BGD, cv2.GC_BGD
+    return mask
+
+
+def _largest_part(mask: Frame) -> Frame:
+    count, parts, stats, _ = cv2.connectedComponentsWithStats(mask)
+    if count < 2:
+        return mask
+    return (parts == 1 + int(stats[1:, cv2.CC_STAT_AREA].argmax())).astype(np.uint8)
+
+
+def grabcut_mask(crop_bgr: Frame, iterations: int = 3) -> Frame:
+    """``(128, 64)`` uint8, 1 where the central person of a crop is; the same crop gives the same mask."""
+    mask = _prior()
+    models: list[Any] = [np.zeros((1, 65)), np.zeros((1, 65))]
+    # GrabCut starts its colour clusters from OpenCV's generator, one for each thread.
+    cv2.setRNGSeed(1)
+    cv2.grabCut(crop_bgr, mask, None, models[0], models[1], iterations, cv2.GC_INIT_WITH_MASK)
+    person = (mask & 1).astype(np.uint8)
+    opened = np.asarray(cv2.morphologyEx(person, cv2.MORPH_OPEN, np.ones((3, 3), np.uint8)), dtype=np.uint8)
+    return _largest_part(opened)
+
+
+def _consensus(masks: Frame) -> NDArray[np.float32]:
+    """``(N, 128, 64)`` in 0..1: each mask's mean with its nearest neighbours among all masks."""
+    count = len(masks)
+    small = np.stack([cv2.resize(mask.astype(np.float32), (16, 32), interpolation=cv2.INTER_AREA) for mask in masks])
+    flat = small.reshape(count, -1)
+    squares = (flat**2).sum(axis=1)
+    near = min(_NEIGHBOURS, count)
+    result = np.empty(masks.shape, dtype=np.float32)
+    for start in range(0, count, _CHUNK):
+        rows = slice(start, start + _CHUNK)
+        distance = squares[None, :] - 2 * flat[rows] @ flat.T
+        nearest = np.argpartition(distance, near - 1, axis=1)[:, :near]
+        for row, others in zip(range(start, count), nearest, strict=False):
+            result[row] = 0.4 * masks[row] + 0.6 * masks[others].mean(axis=0)
+    return result
+
+
+def _cut_out(crops: Sequence[Frame]) -> Frame:
+    def mask(crop: Frame) -> Frame:
+        return grabcut_mask(crop)
+
+    masks = np.empty((len(crops), *CROP_HW), dtype=np.uint8)
+    with StageProgress("cutting out people", len(crops)) as progress:
+        with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
+            for index, found in enumerate(pool.map(mask, crops)):
+                masks[index] = found
+                progress.advance()
+    shares = _consensus(masks)
+    bgra = np.empty((len(crops), *CROP_HW, 4), dtype=np.uint8)
+    for index, crop in enumerate(crops):
+        person = _largest_part((shares[index] > 0.45).astype(np.uint8))
+        bgra[index, :, :, :3] = crop
+        bgra[index, :, :, 3] = cv2.GaussianBlur(person * np.uint8(255), (0, 0), 0.8)
+    return bgra
+
+
+def _usable(bgra: Frame) -> NDArray[np.bool_]:
+    person = bgra[..., 3] > 127
+    share = person.mean(axis=(1, 2))
+    rows = person.any(axis=2).sum(axis=1)
+    usable: NDArray[np.bool_] = (share > 0.12) & (share < 0.65) & (rows > 0.6 * CROP_HW[0])
+    return usable

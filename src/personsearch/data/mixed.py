@@ -1,0 +1,65 @@
+"""Several data sets as one, each with its share."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from personsearch.core.seeding import rng_for
+from personsearch.data.sample import UNLABELLED, Frame, Query, Sample, SearchDataset
+
+
+class MixedDataset:
+    """Draws each index from one of several data sets, by a seeded choice that never changes.
+
+    The first data set keeps its identities and its queries' meaning is lost with its indices, so a mix has no
+    queries; people of the others become unlabelled. A mix is for training.
+
+    Args:
+        first: the data set whose identities are learnt; index i of the mix is its frame i modulo its length.
+        others: data sets that only teach what a person looks like.
+        weights: share of each of ``others``; together at most 1, the rest is ``first``'s.
+        seed: of the choice.
+
+    Raises:
+        ValueError: weights that do not fit.
+    """
+
+    queries: tuple[Query, ...] = ()
+
+    def __init__(
+        self, first: SearchDataset, others: Sequence[SearchDataset], weights: Sequence[float], seed: int
+    ) -> None:
+        if len(weights) != len(others) or min(weights, default=0) < 0 or sum(weights) > 1:
+            raise ValueError(f"weights {list(weights)} do not fit {len(others)} data sets")
+        self._first, self._others, self._seed = first, list(others), seed
+        self._limits = np.cumsum(np.asarray(weights, dtype=np.float64))
+        parts = [first, *others]
+        self.name = " + ".join(dict.fromkeys(part.name for part in parts))
+        self.terms = "; ".join(dict.fromkeys(part.terms for part in parts))
+        self.person_count = first.person_count
+
+    def __len__(self) -> int:
+        return len(self._first)
+
+    def _source(self, index: int) -> tuple[SearchDataset, int, bool]:
+        rng = rng_for(self._seed, "mix", index)
+        part = int(np.searchsorted(self._limits, rng.random(), side="right"))
+        if part == len(self._others):
+            return self._first, index, True
+        other = self._others[part]
+        return other, int(rng.integers(len(other))), False
+
+    def __getitem__(self, index: int) -> Sample:
+        source, inner, labelled = self._source(index)
+        sample = source[inner]
+        if labelled:
+            return sample
+        ids = np.where(sample.person_ids >= 0, UNLABELLED, sample.person_ids)
+        return Sample(sample.image_path, sample.boxes_xyxy, ids, sample.camera_id, sample.frame_index, sample.image_wh)
+
+    def frame_bgr(self, index: int) -> Frame:
+        """Pixels of frame ``index``, ``(H, W, 3)`` uint8 BGR; `InputError` where its file cannot be read."""
+        source, inner, _ = self._source(index)
+        return source.frame_bgr(inner)
