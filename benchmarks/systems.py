@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -13,6 +14,7 @@ from personsearch.core.errors import InputError
 from personsearch.core.files import sha256_file
 from personsearch.core.geometry import Boxes
 from personsearch.core.preprocess import Frame
+from personsearch.runtime import StageTimes, open_engine
 
 if TYPE_CHECKING:
     from personsearch.models.search_model import SearchModel
@@ -29,6 +31,10 @@ class SearchSystem(Protocol):
     def sha256(self) -> str:
         """Of the checkpoint file or of the artifact's search graph; empty for a model that was never saved."""
 
+    @property
+    def last_times(self) -> StageTimes:
+        """Stage times of the last `infer`."""
+
     def infer(self, frames: Sequence[Frame]) -> list[Detections]:
         """The people in each frame."""
 
@@ -42,6 +48,7 @@ class TorchSystem:
     def __init__(self, model: SearchModel, sha256: str = "") -> None:
         self._model = model.eval()
         self._sha256 = sha256
+        self._times = StageTimes()
 
     @property
     def score_threshold(self) -> float:
@@ -51,17 +58,27 @@ class TorchSystem:
     def sha256(self) -> str:
         return self._sha256
 
+    @property
+    def last_times(self) -> StageTimes:
+        return self._times
+
     def infer(self, frames: Sequence[Frame]) -> list[Detections]:
         """Letterbox, `SearchModel.detect`, and back to source pixels; boxes inside the padding are dropped."""
         import torch
 
+        started = time.perf_counter()
         fitted = [self._model.preprocess.letterbox(frame) for frame in frames]
         images = torch.from_numpy(np.stack([image for image, _ in fitted])).to(self._device())
+        prepared = time.perf_counter()
+        outputs = self._model.detect(images)
+        inferred = time.perf_counter()
         found = []
-        for detections, (_, letterbox) in zip(self._model.detect(images), fitted, strict=True):
+        for detections, (_, letterbox) in zip(outputs, fitted, strict=True):
             boxes = letterbox.to_source(detections.boxes_xyxy).astype(np.float32)
             kept = np.flatnonzero((boxes[:, 2:] > boxes[:, :2]).all(axis=1))
             found.append(Detections(boxes, detections.scores, detections.embeddings)[kept])
+        ended = time.perf_counter()
+        self._times = StageTimes((prepared - started) * 1e3, (inferred - prepared) * 1e3, (ended - inferred) * 1e3)
         return found
 
     def embed(self, frame: Frame, boxes_xyxy: Boxes) -> FloatArray:
@@ -92,8 +109,6 @@ class EngineSystem:
     """
 
     def __init__(self, artifact: Path, threads: int | None = None) -> None:
-        from personsearch.runtime import open_engine
-
         self.engine = open_engine(artifact, threads)
 
     @property
@@ -103,6 +118,10 @@ class EngineSystem:
     @property
     def sha256(self) -> str:
         return self.engine.spec.graphs["search"].sha256
+
+    @property
+    def last_times(self) -> StageTimes:
+        return self.engine.last_times
 
     def infer(self, frames: Sequence[Frame]) -> list[Detections]:
         return self.engine.infer(frames)
@@ -114,14 +133,20 @@ class EngineSystem:
 def open_system(path: Path, threads: int | None = None) -> SearchSystem:
     """Opens a checkpoint file, a run folder with a ``checkpoint.pt``, or an artifact folder.
 
+    ``threads`` limits the CPU threads of an engine; of torch, for the whole process.
+
     Raises:
         InputError: none of these, or what is there is damaged.
     """
     checkpoint = checkpoint_file(path)
     if checkpoint is None:
         return EngineSystem(path, threads)
+    import torch
+
     from personsearch.models.checkpoint import load_model
 
+    if threads is not None:
+        torch.set_num_threads(threads)
     return TorchSystem(load_model(checkpoint)[0], sha256_file(checkpoint))
 
 

@@ -1,0 +1,193 @@
+"""``personsearch bench``: what a model costs, and how it does on a sequence where people come back."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from personsearch.cli import require
+from personsearch.core.errors import InputError
+
+if TYPE_CHECKING:
+    from personsearch.benchmarks.systems import SearchSystem
+
+app = typer.Typer(help="Measure operations, latency and re-entry.", no_args_is_help=True)
+Save = Annotated[Path | None, typer.Option(help="Folder for the JSON record of the figures.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON in place of the table.")]
+Threads = Annotated[int | None, typer.Option(min=1, help="CPU threads; the engine's choice if absent.")]
+
+
+@app.command()
+def flops(
+    model: Annotated[Path, typer.Argument(help="Recipe (.yaml), checkpoint, run folder or artifact folder.")],
+    save: Save = None,
+    as_json: Json = False,
+) -> None:
+    """Count the operations of a frame, scene and person apart.
+
+    Example: personsearch bench flops recipes/teacher/hdl_r50_cuhk.yaml
+    """
+    require("torch", "train", "counting operations")
+    from personsearch.benchmarks.flops import count_path
+
+    result = count_path(model)
+    if save is not None:
+        figures = {
+            "scene": (float(result.scene_macs), "MAC"),
+            "person": (float(result.person_macs), "MAC"),
+            "selection": (float(result.selection_macs), "MAC"),
+            "total": (float(result.total_macs), "MAC"),
+            "parameters": (float(result.parameters), "weights"),
+        }
+        settings = {
+            "convention": result.convention, "source": result.source, "persons": str(result.persons),
+            "input": f"{result.input_wh[0]}x{result.input_wh[1]}",
+        }
+        _record("flops", model.stem, figures, "", settings, save)
+    if as_json:
+        typer.echo(json.dumps({**result.model_dump(mode="json"), "total_macs": result.total_macs}, indent=2))
+        return
+    rows = [
+        ("scene, once a frame", result.scene_macs),
+        ("one person", result.person_macs),
+        ("selection (NMS)", result.selection_macs),
+        (f"frame with K = {result.persons}", result.total_macs),
+    ]
+    width, height = result.input_wh
+    typer.echo(f"{result.subject}, {width}x{height}, counted on the {result.source}; {result.convention}")
+    for title, macs in rows:
+        typer.echo(f"  {title:<22} {_scaled(macs, 'MAC'):>14} {_scaled(2 * macs, 'FLOP'):>15}")
+    typer.echo(f"  {'parameters':<22} {result.parameters / 1e6:>10.3f} M")
+
+
+@app.command()
+def latency(
+    models: Annotated[list[Path], typer.Argument(help="Artifact folders or checkpoints, timed side by side.")],
+    rounds: Annotated[int, typer.Option(min=1, help="Frames timed for each.")] = 50,
+    size: Annotated[str, typer.Option(help="Size of the source frames, WIDTHxHEIGHT.")] = "1280x720",
+    threads: Threads = None,
+    save: Save = None,
+    as_json: Json = False,
+) -> None:
+    """Time single frames through each model, interleaved, after a warm-up.
+
+    Example: personsearch bench latency artifacts/street runs/teacher/checkpoint.pt --threads 1
+    """
+    systems: dict[str, SearchSystem] = {}
+    for path in models:
+        name = _name(path)
+        if name in systems:
+            raise InputError(f"two models are called `{name}`", expected="different names", remedy="rename one")
+        systems[name] = _open(path, threads)
+    from personsearch.benchmarks.latency import generated_frames, measure_latency
+
+    results = measure_latency(systems, generated_frames(min(rounds, 32), _size(size), seed=0), rounds=rounds)
+    for result in results:
+        if save is not None:
+            figures = {
+                f"{scope}_{name}": (value, "ms")
+                for scope, times in result.scopes.items()
+                for name, value in times.model_dump().items()
+            }
+            settings = {
+                "frames": str(result.frames), "size": size, "beside": ", ".join(result.beside),
+                "threads": str(threads or "engine's choice"),
+            }
+            _record("latency", result.system, figures, result.sha256, settings, save)
+    if as_json:
+        typer.echo(json.dumps([result.model_dump(mode="json") for result in results], indent=2))
+        return
+    typer.echo(f"milliseconds a frame, {rounds} generated frames of {size}, models interleaved")
+    for result in results:
+        for scope, times in result.scopes.items():
+            what = "network alone" if scope == "graph" else "with pre- and post-processing"
+            typer.echo(
+                f"  {result.system:<24} {what:<30} p50 {times.p50_ms:8.2f}  p90 {times.p90_ms:8.2f}  "
+                f"p99 {times.p99_ms:8.2f}"
+            )
+        if not result.warmup_settled:
+            typer.echo(f"  {result.system}: the warm-up did not settle in {result.warmup_frames} frames")
+
+
+@app.command()
+def reentry(
+    model: Annotated[str, typer.Argument(help="Checkpoint, artifact folder, or `histogram` for the baseline.")],
+    sequence: Annotated[Path, typer.Argument(help="Sequence folder in the MOT layout with a person_map.json.")],
+    threads: Threads = None,
+    save: Save = None,
+    as_json: Json = False,
+) -> None:
+    """Find people who leave and come back: rank-1 and mAP on true boxes, and detection.
+
+    Example: personsearch bench reentry artifacts/street data/pets09-s2l1 --json
+    """
+    from personsearch.benchmarks.histogram import HistogramEmbedder
+    from personsearch.benchmarks.reentry import measure_reentry, read_sequence
+
+    frames = read_sequence(sequence)
+    detector = None if model == "histogram" else _open(Path(model), threads)
+    result = measure_reentry(
+        detector or HistogramEmbedder(), frames, name=_name(Path(model)), sequence=sequence.name, detector=detector
+    )
+    if save is not None:
+        names = ("rank_1", "mean_ap", "chance_rank_1", "chance_mean_ap", "detection_recall", "detection_precision")
+        figures = {name: (value, "share") for name in names if (value := getattr(result, name)) is not None}
+        settings = {
+            "sequence": result.sequence, "frames": str(result.frames), "queries": str(result.queries),
+            "gallery_boxes": str(result.gallery_boxes), "score_threshold": str(result.score_threshold),
+        }
+        _record("reentry", result.system, figures, result.sha256, settings, save)
+    if as_json:
+        typer.echo(json.dumps(result.model_dump(mode="json"), indent=2))
+        return
+    typer.echo(
+        f"{result.system} on {result.sequence}: {result.queries} queries (boxes of first visits), "
+        f"{result.gallery_boxes} gallery boxes\n"
+        f"  re-entry   rank-1 {result.rank_1:.1%}  mAP {result.mean_ap:.1%}  "
+        f"chance: rank-1 {result.chance_rank_1:.1%} mAP {result.chance_mean_ap:.1%}"
+    )
+    if result.detection_recall is not None:
+        typer.echo(
+            f"  detection  recall {result.detection_recall:.1%}  precision {result.detection_precision:.1%}  "
+            f"at IoU 0.5, score >= {result.score_threshold}, {result.frames} frames"
+        )
+
+
+def _open(path: Path, threads: int | None) -> SearchSystem:
+    from personsearch.benchmarks.systems import checkpoint_file, open_system
+
+    if checkpoint_file(path) is not None:
+        require("torch", "train", "running a checkpoint")
+    return open_system(path, threads)
+
+
+def _name(path: Path) -> str:
+    # Every run calls its checkpoint the same; the run folder tells them apart.
+    return path.resolve().parent.name if path.name == "checkpoint.pt" else path.name
+
+
+def _size(text: str) -> tuple[int, int]:
+    width, cross, height = text.lower().partition("x")
+    if not (cross and width.isdecimal() and height.isdecimal() and int(width) > 0 and int(height) > 0):
+        raise InputError(f"size is `{text}`", expected="WIDTHxHEIGHT in pixels, such as 1280x720")
+    return int(width), int(height)
+
+
+def _scaled(count: int, unit: str) -> str:
+    for factor, prefix in ((1e9, "G"), (1e6, "M")):
+        if count >= factor:
+            return f"{count / factor:.3f} {prefix}{unit}"
+    return f"{count} {unit}"
+
+
+def _record(
+    kind: str, subject: str, figures: dict[str, tuple[float, str]], sha256: str, settings: dict[str, str], save: Path
+) -> None:
+    from personsearch.benchmarks.results import make_result, write_result
+
+    record = make_result(kind, subject, figures, sha256=sha256, settings=settings, arguments=sys.argv[1:])
+    typer.echo(f"record: {write_result(record, save)}", err=True)
