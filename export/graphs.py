@@ -1,0 +1,100 @@
+"""The two graphs of an artifact, runnable: in torch as the reference, in ONNX Runtime as what is shipped."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import onnxruntime
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from personsearch.core.detections import FloatArray
+from personsearch.core.preprocess import Frame
+
+
+@dataclass(frozen=True)
+class Rows:
+    """The search graph's answer to one frame: K rows by descending score.
+
+    Attributes:
+        boxes: ``(K, 4)`` xyxy input pixels.
+        scores: ``(K,)``, 0 in an unused row.
+        embeddings: ``(K, D)`` unit rows.
+    """
+
+    boxes: FloatArray
+    scores: FloatArray
+    embeddings: FloatArray
+
+    def __len__(self) -> int:
+        return len(self.scores)
+
+    def above(self, score: float) -> Rows:
+        """The used rows whose score is at least ``score``."""
+        kept = (self.scores >= score) & (self.scores > 0)
+        return Rows(self.boxes[kept], self.scores[kept], self.embeddings[kept])
+
+
+class Graphs(Protocol):
+    """Search and query graph of one model."""
+
+    def search(self, frame: Frame) -> Rows:
+        """The people in a letterboxed frame ``(H, W, 3)`` uint8 BGR."""
+        ...
+
+    def query(self, frame: Frame, boxes: FloatArray) -> FloatArray:
+        """``(Q, D)`` embeddings of ``(Q, 4)`` boxes, input pixels; Q as the graph was exported."""
+        ...
+
+
+class TorchGraphs:
+    """`Graphs` of the deployable modules, before export."""
+
+    def __init__(self, search: nn.Module, query: nn.Module) -> None:
+        self._search, self._query = search.eval(), query.eval()
+
+    @torch.no_grad()
+    def search(self, frame: Frame) -> Rows:
+        boxes, scores, embeddings = self._search(torch.from_numpy(frame)[None])
+        return Rows(boxes[0].numpy(), scores[0].numpy(), embeddings[0].numpy())
+
+    @torch.no_grad()
+    def query(self, frame: Frame, boxes: FloatArray) -> FloatArray:
+        embeddings: FloatArray = self._query(torch.from_numpy(frame)[None], torch.from_numpy(boxes)[None])[0].numpy()
+        return embeddings
+
+
+class OnnxGraphs:
+    """`Graphs` of two ONNX files under ONNX Runtime on the CPU.
+
+    Args:
+        folder: holds ``search.onnx`` and ``query.onnx``.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._search, self._query = (open_session(folder / f"{name}.onnx") for name in ("search", "query"))
+
+    def search(self, frame: Frame) -> Rows:
+        boxes, scores, embeddings = run(self._search, frames=frame[None])
+        return Rows(boxes[0], scores[0], embeddings[0])
+
+    def query(self, frame: Frame, boxes: FloatArray) -> FloatArray:
+        embeddings: FloatArray = run(self._query, frames=frame[None], boxes=boxes[None])[0][0]
+        return embeddings
+
+
+def open_session(path: Path) -> onnxruntime.InferenceSession:
+    """ONNX Runtime on the CPU with its default optimisations."""
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+
+
+def run(session: onnxruntime.InferenceSession, **inputs: NDArray[np.generic]) -> list[FloatArray]:
+    """Every output of ``session``, in order."""
+    outputs: list[FloatArray] = session.run(None, inputs)
+    return outputs

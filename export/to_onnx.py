@@ -1,0 +1,149 @@
+"""From a deployable module to one ONNX file: fixed shapes, standard operators, nothing beside it."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+import warnings
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import onnx
+import torch
+from torch import Tensor, nn
+
+FORBIDDEN_OPERATORS = frozenset(
+    {"NonMaxSuppression", "NonZero", "RoiAlign", "MaxRoiPool", "Loop", "If", "Scan", "Unique", "Compress", "Range"}
+)
+"""Operators whose shapes depend on data, that hide control flow, or that are a plugin in TensorRT."""
+
+SEARCH_OUTPUTS = ("boxes", "scores", "embeddings")
+QUERY_OUTPUTS = ("embeddings",)
+
+
+def write_search_graph(module: nn.Module, path: Path, *, input_wh: tuple[int, int], opset: int) -> None:
+    """Writes ``SearchModel.deployable()`` for a batch of one frame: ``frames`` to ``boxes, scores, embeddings``.
+
+    Args:
+        module: uint8 ``(1, H, W, 3)`` to boxes ``(1, K, 4)``, scores ``(1, K)``, embeddings ``(1, K, D)``.
+        path: the file to write.
+        input_wh: W and H in pixels.
+        opset: ONNX operator set.
+
+    Raises:
+        ValueError: the graph breaks a rule of `graph_problems`.
+    """
+    _write(module, (_example_frames(input_wh),), path, ("frames",), SEARCH_OUTPUTS, opset)
+
+
+def write_query_graph(
+    module: nn.Module, path: Path, *, input_wh: tuple[int, int], query_boxes: int, opset: int
+) -> None:
+    """Writes ``SearchModel.deployable_query(Q)``: ``frames`` and ``boxes`` ``(1, Q, 4)`` to ``embeddings``.
+
+    Arguments and errors as `write_search_graph`; ``query_boxes`` is Q.
+    """
+    width, height = input_wh
+    boxes = torch.tensor([0.25 * width, 0.25 * height, 0.5 * width, 0.75 * height]).repeat(1, query_boxes, 1)
+    _write(module, (_example_frames(input_wh), boxes), path, ("frames", "boxes"), QUERY_OUTPUTS, opset)
+
+
+def graph_problems(path: Path) -> list[str]:
+    """What keeps a graph from running everywhere; empty for a good one.
+
+    Checked: ONNX's own checker with shape inference, no external data, only standard operators, none of
+    `FORBIDDEN_OPERATORS`, every tensor's shape known and fixed.
+    """
+    model = onnx.load(str(path), load_external_data=False)
+    problems = []
+    if any(tensor.data_location == onnx.TensorProto.EXTERNAL for tensor in model.graph.initializer):
+        return ["weights lie in another file"]
+    try:
+        onnx.checker.check_model(model, full_check=True)
+    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
+        problems.append(str(error).splitlines()[0])
+    domains = {opset.domain for opset in model.opset_import} - {"", "ai.onnx"}
+    if domains:
+        problems.append(f"operators of {', '.join(sorted(domains))}")
+    found = FORBIDDEN_OPERATORS & {node.op_type for node in model.graph.node}
+    if found:
+        problems.append(f"forbidden operators {', '.join(sorted(found))}")
+    problems += [f"`{name}` has no fixed shape" for name in _unfixed(model)]
+    return problems
+
+
+def operator_counts(path: Path) -> dict[str, int]:
+    """Nodes of a graph by operator, most frequent first."""
+    counts: dict[str, int] = {}
+    for node in onnx.load(str(path)).graph.node:
+        counts[node.op_type] = counts.get(node.op_type, 0) + 1
+    return dict(sorted(counts.items(), key=lambda item: -item[1]))
+
+
+def _example_frames(input_wh: tuple[int, int]) -> Tensor:
+    return torch.full((1, input_wh[1], input_wh[0], 3), 128, dtype=torch.uint8)
+
+
+def _write(
+    module: nn.Module,
+    example: tuple[Tensor, ...],
+    path: Path,
+    inputs: Sequence[str],
+    outputs: Sequence[str],
+    opset: int,
+) -> None:
+    if module.training:
+        raise ValueError("the module is in training mode; batch norm would follow the example frame")
+    with torch.no_grad(), _quiet():
+        program = torch.onnx.export(
+            module, example, input_names=list(inputs), output_names=list(outputs), opset_version=opset,
+            dynamo=True, external_data=False, verbose=False,
+        )
+    if program is None:
+        raise RuntimeError("the exporter returned no program")
+    model = program.model_proto
+    _strip(model)
+    # Dead weights and shapes that only the exporter's annotations knew would escape the checks below.
+    model = onnx.shape_inference.infer_shapes(model, strict_mode=True, data_prop=True)
+    onnx.save(model, str(path))
+    problems = graph_problems(path)
+    if problems:
+        raise ValueError(f"{path.name} cannot be deployed: {'; '.join(problems[:3])}")
+
+
+def _strip(model: onnx.ModelProto) -> None:
+    """Drops what the exporter noted for debugging: stack traces with local paths, a third of a small file."""
+    model.doc_string = ""
+    del model.metadata_props[:]
+    graph = model.graph
+    graph.doc_string = ""
+    del graph.metadata_props[:]
+    for item in [*graph.node, *graph.input, *graph.output, *graph.value_info, *graph.initializer]:
+        item.doc_string = ""
+        del item.metadata_props[:]
+
+
+def _unfixed(model: onnx.ModelProto) -> Iterator[str]:
+    inferred = onnx.shape_inference.infer_shapes(model, data_prop=True).graph
+    known = {}
+    for value in [*inferred.input, *inferred.output, *inferred.value_info]:
+        kind = value.type.tensor_type
+        known[value.name] = kind.HasField("shape") and all(side.HasField("dim_value") for side in kind.shape.dim)
+    names = [value.name for value in inferred.input] + [name for node in inferred.node for name in node.output]
+    for name in names:
+        if name and not known.get(name, False):
+            yield name
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    # The exporter prints its progress and logs notes on versions; the stage has its own progress.
+    level = logging.getLogger("torch.onnx").level
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.getLogger("torch.onnx").setLevel(level)
