@@ -36,6 +36,9 @@ def first_non_finite(parts: Mapping[str, float]) -> str | None:
     return next((name for name in broken if name != "loss"), broken[0] if broken else None)
 
 
-def all_finite(state: Mapping[str, Tensor]) -> bool:
-    """Whether every floating tensor of a state dict is finite."""
-    return all(bool(torch.isfinite(tensor).all()) for tensor in state.values() if tensor.is_floating_point())
+def non_finite_value(state: Mapping[str, Tensor]) -> float | None:
+    """The first NaN or infinite value in a state dict's floating tensors, none where all are finite."""
+    for tensor in state.values():
+        if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
+            return float(tensor[~torch.isfinite(tensor)][0])
+    return None

@@ -18,7 +18,7 @@ from personsearch.core.recipes import TrainRecipe
 from personsearch.core.seeding import rng_for
 from personsearch.data.loader import Batch
 from personsearch.train.checkpoint import RunIdentity, write_checkpoint
-from personsearch.train.divergence import TrainingDiverged, all_finite, first_non_finite
+from personsearch.train.divergence import TrainingDiverged, first_non_finite, non_finite_value
 from personsearch.train.optimiser import build_optimiser, check_schedule, learning_rate
 from personsearch.train.report import RunReport
 from personsearch.train.run_folder import CHECKPOINT_NAME
@@ -160,8 +160,9 @@ class _Run:
                 report.step_done(self.step, self.epoch + 1, lr, parts, len(names) / (now - before))
             before = now
         # The last update of an epoch is not followed by a loss that would show it broken.
-        if not all_finite(self.task.trained.state_dict()):
-            raise TrainingDiverged("weights", math.nan, epoch=self.epoch + 1, step=self.step, names=names)
+        broken = non_finite_value(self.task.trained.state_dict())
+        if broken is not None:
+            raise TrainingDiverged("weights", broken, epoch=self.epoch + 1, step=self.step, names=names)
         self.epoch += 1
 
     def _take_step(self, batch: Batch) -> tuple[float, dict[str, float]]:

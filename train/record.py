@@ -77,8 +77,8 @@ def previous_record(run_dir: Path) -> dict[str, Any]:
 
 
 def _versions() -> dict[str, str]:
-    found = {"python": platform.python_version()}
-    for name in ("edge-person-search", "torch", "torchvision", "lightning", "numpy", "opencv-python"):
+    found = {"python": platform.python_version(), "torch": torch.__version__}  # with its CUDA build
+    for name in ("edge-person-search", "torchvision", "lightning", "numpy", "opencv-python"):
         try:
             found[name] = version(name)
         except PackageNotFoundError:

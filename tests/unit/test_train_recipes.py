@@ -1,0 +1,80 @@
+"""The shipped recipes, and the commands' answer to a recipe of the wrong kind."""
+
+from __future__ import annotations
+
+from importlib.resources import files
+from pathlib import Path
+
+import pytest
+import yaml
+from pydantic import BaseModel
+
+from personsearch.cli.distill import load_distill_recipe
+from personsearch.cli.train import load_train_recipe
+from personsearch.core.errors import InputError
+from personsearch.core.recipe import load_recipe
+from personsearch.core.recipes import DistillRecipe, ExportRecipe, TrainRecipe
+from personsearch.data.composite_spec import CompositeSpec
+from personsearch.data.synthetic.settings import SyntheticSettings
+
+RECIPES = Path(str(files("personsearch.recipes")))
+PATHS = sorted(RECIPES.rglob("*.yaml"))
+
+
+def kind_of(path: Path) -> type[BaseModel]:
+    """What a file under recipes/ must be: by its folder, a run by whether it names a teacher."""
+    if path.parent.name == "data":
+        return CompositeSpec
+    if path.parent.name == "export":
+        return ExportRecipe
+    if path.name == "data.yaml":
+        return SyntheticSettings
+    return DistillRecipe if "teacher" in yaml.safe_load(path.read_text()) else TrainRecipe
+
+
+def test_there_are_recipes_of_the_paper() -> None:
+    names = {str(path.relative_to(RECIPES)) for path in PATHS}
+    assert {f"student/hdl_{data}.yaml" for data in ("cuhk", "prw")} <= names
+    assert {f"teacher/hdl_r50_{data}.yaml" for data in ("cuhk", "prw")} <= names
+
+
+@pytest.mark.parametrize("path", PATHS, ids=lambda path: f"{path.parent.name}/{path.stem}")
+def test_a_recipe_loads_with_its_class_and_fits_a_screen(path: Path) -> None:
+    load_recipe(path, kind_of(path))
+    assert len(path.read_text().splitlines()) <= 55
+
+
+def test_the_papers_student_under_its_teacher() -> None:
+    teacher = load_train_recipe(RECIPES / "teacher" / "hdl_r50_prw.yaml", ())
+    student = load_distill_recipe(RECIPES / "student" / "hdl_prw.yaml", ())
+    assert (teacher.batch_images, teacher.epochs, teacher.optimiser.milestones) == (4, 60, (50,))
+    assert (student.batch_images, student.epochs, student.optimiser.milestones) == (4, 150, (50, 100))
+    assert student.preprocess == teacher.preprocess
+    assert student.data == teacher.data
+    levels = student.hierarchical
+    assert (levels.lambda_prediction, levels.lambda_attention, levels.lambda_feature) == (0.9, 2e4, 2e3)
+
+
+def test_a_recipe_of_the_wrong_kind_is_sent_to_the_other_command() -> None:
+    with pytest.raises(InputError, match=r"hdl_cuhk\.yaml: names a teacher; .*run it with `personsearch distill`$"):
+        load_train_recipe(RECIPES / "student" / "hdl_cuhk.yaml", ["epochs=3"])
+    with pytest.raises(InputError, match=r"hdl_r50_cuhk\.yaml: names no teacher; .*run it with `personsearch train`$"):
+        load_distill_recipe(RECIPES / "teacher" / "hdl_r50_cuhk.yaml", ["epochs=3"])
+
+
+def test_a_teacher_recipe_with_a_teacher_given_is_a_students() -> None:
+    recipe = load_distill_recipe(RECIPES / "teacher" / "hdl_r50_cuhk.yaml", ["teacher=t.pt", "name=self"])
+    assert recipe.teacher == "t.pt"
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [("optimizer.lr=1", "unknown key `optimizer`"), ("epochs=0", "`epochs` is 0"), ("epochs", "override `epochs`")],
+)
+def test_a_bad_override_keeps_its_own_message(override: str, message: str) -> None:
+    for load, path in (
+        (load_train_recipe, RECIPES / "teacher" / "hdl_r50_cuhk.yaml"),
+        (load_distill_recipe, RECIPES / "student" / "hdl_cuhk.yaml"),
+    ):
+        with pytest.raises(InputError, match=message):
+            load(path, [override])
