@@ -325,7 +325,7 @@ class CompositeDataset:
         else:
             width = round(width * float(rng.uniform(0.6, 3.0)))
             alpha = shape_mask(str(rng.choice(["block", "bush"])), (64, 128), rng)
-        feet_x = float(rng.uniform(0, canvas.owner.shape[1]))
+        feet_x = float(rng.uniform(0, canvas.image_bgr.shape[1]))
         self._paste_shape(canvas, alpha, (width, height), (feet_x, feet_y), softness, rng)
 
     def _occlude(
@@ -367,7 +367,7 @@ def _labels(
     canvas: Canvas, pasted: list[_Pasted], real_boxes: FloatArray, real_ids: IntArray
 ) -> tuple[FloatArray, IntArray]:
     """Boxes cut at the edges, with ids lowered where little shows."""
-    height, width = canvas.owner.shape
+    height, width = canvas.image_bgr.shape[:2]
     counts = np.bincount(canvas.owner[canvas.owner >= 0].ravel(), minlength=len(pasted))
     boxes = [np.array(person.box_xyxy, dtype=np.float32) for person in pasted]
     ids = []

@@ -2,8 +2,8 @@
 
 Files are named as in Market-1501 (Zheng et al., ICCV 2015): ``PPPP_cCsS_FFFFFF_NN.jpg`` is person P, camera C,
 sequence S, frame F, detection N. Each is cut out once by GrabCut (Rother et al., SIGGRAPH 2004), started from
-where a person stands in such a crop. GrabCut alone loses heads and feet of the colour of the background, so
-each mask is then averaged with the most similar masks of other crops: what most similar shapes have, it gets.
+where a person stands in such a crop. That alone loses heads and feet of the colour of the background, so each
+crop is cut a second time, started from what crops of similar shape say about the lost part.
 """
 
 from __future__ import annotations
@@ -12,11 +12,10 @@ import hashlib
 import os
 import re
 import zipfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any
 
 import cv2
 import numpy as np
@@ -31,8 +30,10 @@ CROP_HW = (128, 64)
 """Height and width of a crop in pixels."""
 _NAME = re.compile(r"^(\d{4})_c(\d)s\d_\d{6}_\d{2}\.jpg$")
 # Part of the cache's key: raise it when masks change.
-_VERSION = 1
-_NEIGHBOURS = 16
+_VERSION = 2
+_NEIGHBOURS = 24
+# Rows of head, torso and legs.
+_PARTS = ((0, 28), (28, 80), (80, 128))
 _CHUNK = 1024
 
 
@@ -138,11 +139,13 @@ def _prior() -> Frame:
     """Where a person stands in a detector's crop: head, torso and legs surely, around them probably."""
     mask = np.full(CROP_HW, cv2.GC_PR_BGD, dtype=np.uint8)
     mid = (CROP_HW[1] - 1) / 2
-    mask[_ellipse((mid, 20), (13, 17)) | _ellipse((mid, 52), (23, 34)) | _ellipse((mid, 95), (20, 34))] = cv2.GC_PR_FGD
-    sure = _ellipse((mid, 20), (4.5, 8)) | _ellipse((mid, 50), (9, 26))
-    mask[sure | _ellipse((mid - 3.5, 92), (3, 22)) | _ellipse((mid + 3.5, 92), (3, 22))] = cv2.GC_FGD
-    mask[~(_ellipse((mid, 20), (22, 24)) | _ellipse((mid, 55), (31, 42)) | _ellipse((mid, 97), (30, 36)))] = cv2.GC_BGD
-    mask[:2], mask[:, :2], mask[:, -2:] = cv2.GC_BGD, cv2.GC_BGD, cv2.GC_BGD
+    likely = _ellipse((mid, 16), (12, 16)) | _ellipse((mid, 50), (23, 34)) | _ellipse((mid, 95), (20, 34))
+    legs = _ellipse((mid - 3.5, 92), (3, 22)) | _ellipse((mid + 3.5, 92), (3, 22))
+    reach = _ellipse((mid, 18), (22, 24)) | _ellipse((mid, 55), (31, 42)) | _ellipse((mid, 97), (30, 36))
+    mask[likely] = cv2.GC_PR_FGD
+    mask[_ellipse((mid, 16), (4.5, 8)) | _ellipse((mid, 48), (9, 26)) | legs] = cv2.GC_FGD
+    mask[~reach] = cv2.GC_BGD
+    mask[:1], mask[:, :1], mask[:, -1:] = cv2.GC_BGD, cv2.GC_BGD, cv2.GC_BGD
     return mask
 
 
@@ -150,49 +153,86 @@ def _largest_part(mask: Frame) -> Frame:
     count, parts, stats, _ = cv2.connectedComponentsWithStats(mask)
     if count < 2:
         return mask
-    return (parts == 1 + int(stats[1:, cv2.CC_STAT_AREA].argmax())).astype(np.uint8)
+    return np.asarray(parts == 1 + int(stats[1:, cv2.CC_STAT_AREA].argmax()), dtype=np.uint8)
 
 
-def grabcut_mask(crop_bgr: Frame, iterations: int = 3) -> Frame:
-    """``(128, 64)`` uint8, 1 where the central person of a crop is; the same crop gives the same mask."""
-    mask = _prior()
-    models: list[Any] = [np.zeros((1, 65)), np.zeros((1, 65))]
+def grabcut_mask(crop_bgr: Frame, start: Frame | None = None) -> Frame:
+    """Cuts the central person out of a crop; the same arguments always give the same mask.
+
+    Args:
+        crop_bgr: ``(128, 64, 3)`` uint8.
+        start: ``(128, 64)`` of OpenCV's four GrabCut classes; none for where people usually stand.
+
+    Returns:
+        ``(128, 64)`` uint8, 1 where the person is.
+    """
+    mask = _prior() if start is None else start.copy()
+    models = [np.zeros((1, 65)), np.zeros((1, 65))]
     # GrabCut starts its colour clusters from OpenCV's generator, one for each thread.
     cv2.setRNGSeed(1)
-    cv2.grabCut(crop_bgr, mask, None, models[0], models[1], iterations, cv2.GC_INIT_WITH_MASK)
+    cv2.grabCut(crop_bgr, mask, (0, 0, 1, 1), models[0], models[1], 2, cv2.GC_INIT_WITH_MASK)
     person = (mask & 1).astype(np.uint8)
     opened = np.asarray(cv2.morphologyEx(person, cv2.MORPH_OPEN, np.ones((3, 3), np.uint8)), dtype=np.uint8)
     return _largest_part(opened)
 
 
-def _consensus(masks: Frame) -> NDArray[np.float32]:
-    """``(N, 128, 64)`` in 0..1: each mask's mean with its nearest neighbours among all masks."""
+def expected_masks(masks: Frame) -> NDArray[np.float32]:
+    """What the rest of each mask says about its head, torso and legs.
+
+    A part lost in one crop is seldom lost in those whose other parts look alike: each of `_PARTS` is the mean of
+    that part in the masks nearest in the other parts.
+
+    Args:
+        masks: ``(N, 128, 64)`` uint8, 0 or 1.
+
+    Returns:
+        ``(N, 128, 64)`` float32 in 0..1.
+    """
     count = len(masks)
-    small = np.stack([cv2.resize(mask.astype(np.float32), (16, 32), interpolation=cv2.INTER_AREA) for mask in masks])
-    flat = small.reshape(count, -1)
-    squares = (flat**2).sum(axis=1)
+    coarse = np.stack([cv2.resize(mask.astype(np.float32), (16, 32), interpolation=cv2.INTER_AREA) for mask in masks])
     near = min(_NEIGHBOURS, count)
     result = np.empty(masks.shape, dtype=np.float32)
-    for start in range(0, count, _CHUNK):
-        rows = slice(start, start + _CHUNK)
-        distance = squares[None, :] - 2 * flat[rows] @ flat.T
-        nearest = np.argpartition(distance, near - 1, axis=1)[:, :near]
-        for row, others in zip(range(start, count), nearest, strict=False):
-            result[row] = 0.4 * masks[row] + 0.6 * masks[others].mean(axis=0)
+    for top, bottom in _PARTS:
+        rest = np.delete(coarse, slice(top // 4, bottom // 4), axis=1).reshape(count, -1)
+        squares = (rest**2).sum(axis=1)
+        for start in range(0, count, _CHUNK):
+            distances = squares[None, :] - 2 * rest[start : start + _CHUNK] @ rest.T
+            nearest = np.argpartition(distances, near - 1, axis=1)[:, :near]
+            for row, others in zip(range(start, count), nearest, strict=False):
+                result[row, top:bottom] = masks[others, top:bottom].mean(axis=0)
     return result
 
 
-def _cut_out(crops: Sequence[Frame]) -> Frame:
-    def mask(crop: Frame) -> Frame:
-        return grabcut_mask(crop)
+def _second_start(first: Frame, expected: NDArray[np.float32]) -> Frame:
+    smooth = cv2.GaussianBlur(expected, (0, 0), 1.0)
+    belief = 0.4 * first + 0.6 * smooth
+    start = np.full(CROP_HW, cv2.GC_PR_BGD, dtype=np.uint8)
+    start[belief > 0.4] = cv2.GC_PR_FGD
+    # The head is believed without GrabCut's consent: it is what the first pass loses.
+    consent = first > 0
+    consent[: _PARTS[0][1]] = True
+    start[(smooth > 0.6) & consent] = cv2.GC_FGD
+    start[belief < 0.06] = cv2.GC_BGD
+    start[:1] = cv2.GC_BGD
+    return start
 
-    masks = np.empty((len(crops), *CROP_HW), dtype=np.uint8)
-    with StageProgress("cutting out people", len(crops)) as progress:
-        with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
-            for index, found in enumerate(pool.map(mask, crops)):
-                masks[index] = found
+
+def _cut_out(crops: Sequence[Frame]) -> Frame:
+    """``(N, 128, 64, 4)`` BGR and alpha."""
+    with (
+        StageProgress("cutting out people", 2 * len(crops)) as progress,
+        ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool,
+    ):
+
+        def counted(masks: Iterable[Frame]) -> Iterator[Frame]:
+            for mask in masks:
                 progress.advance()
-    shares = _consensus(masks)
+                yield mask
+
+        first = np.stack(list(counted(pool.map(grabcut_mask, crops))))
+        starts = map(_second_start, first, expected_masks(first))
+        second = np.stack(list(counted(pool.map(grabcut_mask, crops, starts))))
+    shares = 0.5 * second + 0.5 * expected_masks(second)
     bgra = np.empty((len(crops), *CROP_HW, 4), dtype=np.uint8)
     for index, crop in enumerate(crops):
         person = _largest_part((shares[index] > 0.45).astype(np.uint8))

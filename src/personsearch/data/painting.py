@@ -111,7 +111,7 @@ class Canvas:
 
     def _overlap(self, left: int, top: int, width: int, height: int) -> tuple[slice, slice, slice, slice] | None:
         """Rows and columns on the canvas, then on the patch; none where they do not meet."""
-        canvas_h, canvas_w = self.owner.shape
+        canvas_h, canvas_w = self.image_bgr.shape[:2]
         x1, y1, x2, y2 = max(left, 0), max(top, 0), min(left + width, canvas_w), min(top + height, canvas_h)
         if x1 >= x2 or y1 >= y2:
             return None
