@@ -1,0 +1,106 @@
+"""What every engine does, and how an artifact becomes one."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import Literal, Protocol
+
+from personsearch.core.detections import Detections, FloatArray
+from personsearch.core.errors import InputError
+from personsearch.core.geometry import Boxes
+from personsearch.core.manifest import Manifest
+from personsearch.core.preprocess import Frame
+
+Device = Literal["cpu", "cuda"]
+DEFAULT_NAME = "default.json"
+
+
+@dataclass(frozen=True)
+class StageTimes:
+    """Measured wall time of one `Engine.infer` call, in milliseconds, all its frames together."""
+
+    preprocess_ms: float = 0.0
+    infer_ms: float = 0.0
+    postprocess_ms: float = 0.0
+
+
+class Engine(Protocol):
+    """A loaded artifact. Used from one thread at a time."""
+
+    @property
+    def spec(self) -> Manifest:
+        """The artifact's manifest."""
+
+    @property
+    def label(self) -> str:
+        """Library, its version and the device, for records."""
+
+    @property
+    def last_times(self) -> StageTimes:
+        """Stage times of the last `infer`; zeros before the first."""
+
+    def infer(self, frames: Sequence[Frame]) -> list[Detections]:
+        """Finds the people in each frame.
+
+        Args:
+            frames: uint8 BGR ``(H, W, 3)``, each of any size.
+
+        Returns:
+            One `Detections` a frame, boxes in pixels of that frame, no score below ``spec.score_threshold``.
+
+        Raises:
+            ValueError: a frame is not ``(H, W, 3)`` uint8.
+        """
+
+    def embed(self, frame: Frame, boxes_xyxy: Boxes) -> FloatArray:
+        """Embeddings ``(N, D)``, L2-normalised, of the people in ``boxes_xyxy`` ``(N, 4)``, pixels of ``frame``."""
+
+    def close(self) -> None:
+        """Frees the graphs; the engine cannot be used afterwards."""
+
+
+def default_artifact() -> Path:
+    """The folder of the artifact that ships with the package.
+
+    Raises:
+        InputError: none is shipped, or the one that is named is not there.
+    """
+    folder = Path(str(files("personsearch.artifacts")))
+    remedy = "name an artifact folder, or make one with `personsearch export CHECKPOINT`"
+    index = folder / DEFAULT_NAME
+    if not index.is_file():
+        raise InputError("no artifact is shipped with this installation", remedy=remedy)
+    try:
+        name = json.loads(index.read_text(encoding="utf-8"))["artifact"]
+    except (OSError, ValueError, KeyError, TypeError):
+        raise InputError("cannot be read", where=str(index), expected='{"artifact": "<folder>"}') from None
+    if not isinstance(name, str) or Path(name).name != name:
+        raise InputError(f"`artifact` is {name!r}", where=str(index), expected="the bare name of a folder beside it")
+    artifact = folder / name
+    if not artifact.is_dir():
+        raise InputError(f"the default artifact `{name}` is not there", where=str(index), remedy=remedy)
+    return artifact
+
+
+def open_engine(artifact: Path | None = None, threads: int | None = None, *, device: Device = "cpu") -> Engine:
+    """Loads an artifact, its hashes checked first.
+
+    Args:
+        artifact: the folder, or none for the one that ships with the package.
+        threads: CPU threads inside one inference, or none for the engine's own choice.
+        device: ``cuda`` needs an ONNX Runtime with the CUDA provider; there is no silent way back to the CPU.
+
+    Raises:
+        InputError: not an artifact, a file does not match its hash, a graph does not match the manifest, or the
+            device is not available.
+    """
+    # Imported here: the manifest and the sources are of use where ONNX Runtime is not.
+    from personsearch.runtime.onnx_engine import OnnxEngine
+
+    if threads is not None and threads < 1:
+        raise InputError(f"threads is {threads}", expected="at least 1")
+    return OnnxEngine(default_artifact() if artifact is None else artifact, threads=threads, device=device)
