@@ -38,6 +38,11 @@ class DatasetFrames:
         if len(self._dataset) == 0:
             raise InputError("the split `train` has no frames", where=str(root), expected="frames to calibrate on")
 
+    @property
+    def name(self) -> str:
+        """The data set's name."""
+        return self._dataset.name
+
     def calibration(self, count: int) -> list[Frame]:
         """At most ``count`` frames, letterboxed ``(H, W, 3)``."""
         return self._frames(spread(len(self._dataset), count, offset=0.25))

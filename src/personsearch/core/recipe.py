@@ -37,9 +37,14 @@ def load_recipe(path: Path, model: type[ModelT], overrides: Sequence[str] = ()) 
         raise InputError("is not valid YAML", where=str(path), expected="a YAML recipe", remedy=str(error)) from None
     if not isinstance(content, dict):
         raise InputError("holds no mapping", where=str(path), expected="`key: value` lines at the top level")
+    return validate(model, apply_overrides(content, overrides), where=str(path))
+
+
+def apply_overrides(content: dict[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
+    """``content`` changed in place by ``a.b=value`` overrides, in the order given; `InputError` on a malformed one."""
     for override in overrides:
         _apply(content, override)
-    return validate(model, content, where=str(path))
+    return content
 
 
 def validate(model: type[ModelT], content: Any, *, where: str) -> ModelT:
