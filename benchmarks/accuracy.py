@@ -11,7 +11,7 @@ import numpy as np
 from pydantic import Field
 
 from personsearch.benchmarks.histogram import HistogramEmbedder
-from personsearch.benchmarks.systems import SearchSystem, open_system
+from personsearch.benchmarks.systems import SearchSystem, open_system, system_name
 from personsearch.core.detections import Detections, FloatArray
 from personsearch.core.errors import InputError
 from personsearch.core.geometry import Boxes
@@ -82,7 +82,7 @@ def measure_path(path: Path, root: Path, split: str = "test", *, threads: int | 
         InputError: the model or the data set is not one, or there is nothing in the split to measure on.
     """
     dataset = open_dataset(root, split)
-    return measure_accuracy(open_system(path, threads), dataset, name=path.name, split=split)
+    return measure_accuracy(open_system(path, threads), dataset, name=system_name(path), split=split)
 
 
 def measure_accuracy(

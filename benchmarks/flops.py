@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
-from personsearch.benchmarks.systems import checkpoint_file
+from personsearch.benchmarks.systems import checkpoint_file, system_name
 from personsearch.core.errors import InputError
 from personsearch.core.manifest import load_artifact
 from personsearch.core.recipe import StrictModel, load_recipe
@@ -70,10 +70,10 @@ def count_path(path: Path) -> FlopsResult:
     checkpoint = checkpoint_file(path)
     if checkpoint is None:
         manifest = load_artifact(path)
-        return count_graph(path / manifest.graphs["search"].file, subject=path.name)
+        return count_graph(path / manifest.graphs["search"].file, subject=system_name(path))
     from personsearch.models.checkpoint import load_model
 
-    return count_model(load_model(checkpoint)[0], subject=path.stem)
+    return count_model(load_model(checkpoint)[0], subject=system_name(path))
 
 
 def count_model(model: SearchModel, *, subject: str) -> FlopsResult:

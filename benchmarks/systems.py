@@ -150,6 +150,12 @@ def open_system(path: Path, threads: int | None = None) -> SearchSystem:
     return TorchSystem(load_model(checkpoint)[0], sha256_file(checkpoint))
 
 
+def system_name(path: Path) -> str:
+    """What results call the model at ``path``: the folder's name, for a checkpoint that of its run."""
+    place = path.resolve()
+    return place.parent.name if place.name == "checkpoint.pt" else place.name
+
+
 def checkpoint_file(path: Path) -> Path | None:
     """The checkpoint that ``path`` names, as a file or as its run folder; none for any other folder.
 

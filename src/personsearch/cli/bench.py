@@ -47,7 +47,7 @@ def flops(
             "convention": result.convention, "source": result.source, "persons": str(result.persons),
             "input": f"{result.input_wh[0]}x{result.input_wh[1]}",
         }
-        _record("flops", model.stem, figures, "", settings, save)
+        _record("flops", result.subject, figures, "", settings, save)
     if as_json:
         typer.echo(json.dumps({**result.model_dump(mode="json"), "total_macs": result.total_macs}, indent=2))
         return
@@ -77,9 +77,11 @@ def latency(
 
     Example: personsearch bench latency artifacts/street runs/teacher/checkpoint.pt --threads 1
     """
+    from personsearch.benchmarks.systems import system_name
+
     systems: dict[str, SearchSystem] = {}
     for path in models:
-        name = _name(path)
+        name = system_name(path)
         if name in systems:
             raise InputError(f"two models are called `{name}`", expected="different names", remedy="rename one")
         systems[name] = _open(path, threads)
@@ -127,11 +129,13 @@ def reentry(
     """
     from personsearch.benchmarks.histogram import HistogramEmbedder
     from personsearch.benchmarks.reentry import measure_reentry, read_sequence
+    from personsearch.benchmarks.systems import system_name
 
     frames = read_sequence(sequence)
     detector = None if model == "histogram" else _open(Path(model), threads)
+    name = model if detector is None else system_name(Path(model))
     result = measure_reentry(
-        detector or HistogramEmbedder(), frames, name=_name(Path(model)), sequence=sequence.name, detector=detector
+        detector or HistogramEmbedder(), frames, name=name, sequence=sequence.resolve().name, detector=detector
     )
     if save is not None:
         names = ("rank_1", "mean_ap", "chance_rank_1", "chance_mean_ap", "detection_recall", "detection_precision")
@@ -163,11 +167,6 @@ def _open(path: Path, threads: int | None) -> SearchSystem:
     if checkpoint_file(path) is not None:
         require("torch", "train", "running a checkpoint")
     return open_system(path, threads)
-
-
-def _name(path: Path) -> str:
-    # Every run calls its checkpoint the same; the run folder tells them apart.
-    return path.resolve().parent.name if path.name == "checkpoint.pt" else path.name
 
 
 def _size(text: str) -> tuple[int, int]:
