@@ -1,0 +1,183 @@
+"""Writes a generated data set folder: frames, annotations, video."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from personsearch.core.files import atomic_dir, write_json
+from personsearch.core.seeding import rng_for
+from personsearch.data.synthetic.appearance import Appearance, draw_appearances
+from personsearch.data.synthetic.crowd import PASSER_BY, schedule, spread
+from personsearch.data.synthetic.labels import label
+from personsearch.data.synthetic.response import expose, jpeg
+from personsearch.data.synthetic.scene import Scene, Seen, compose, scene_of
+from personsearch.data.synthetic.settings import SyntheticSettings
+from personsearch.data.synthetic.video import write_video
+
+SPLITS = ("train", "test")
+# Raised whenever the same settings give other bytes.
+VERSION = 1
+# A query must show its person: nearly whole, and large enough to tell a pattern.
+_QUERY_VISIBLE, _QUERY_HEIGHT = 0.85, 60 / 224
+
+
+@dataclass(frozen=True)
+class _Candidate:
+    image_id: int
+    camera: int
+    height_px: float
+    visible: float
+    bbox: list[float]
+
+
+def generate(
+    root: Path, settings: SyntheticSettings, progress: Callable[[int, int], None] | None = None
+) -> None:
+    """Writes the folder of ``docs/conventions.md`` at ``root``, whole or not at all.
+
+    Equal settings give equal bytes. Identities and cameras of the two splits are disjoint; the video is seen by the
+    first test camera and its query image by another one.
+
+    Args:
+        root: folder to write; what stood there is replaced.
+        settings: what to generate.
+        progress: called with frames done and frames in all.
+
+    Raises:
+        InputError: this OpenCV cannot write JPEG or MPEG-4.
+    """
+    total = settings.train_frames + settings.test_frames + settings.video_frames
+    done = 0
+
+    def step() -> None:
+        nonlocal done
+        done += 1
+        if progress is not None:
+            progress(done, total)
+
+    with atomic_dir(root) as part:
+        video_query: dict[str, Any] | None = None
+        for split in SPLITS:
+            annotations, candidates = _write_split(part, settings, split, step)
+            if split == "test":
+                annotations["queries"] = _queries(candidates, settings)
+                video_query = _video_query(annotations, settings)
+            write_json(part / "annotations" / f"{split}.json", annotations)
+        assert video_query is not None
+        write_video(part / "video", settings, people_of(settings, "test"), video_query, step)
+        write_json(part / "dataset.json", _description(settings))
+
+
+def people_of(settings: SyntheticSettings, split: str) -> tuple[Appearance, ...]:
+    """The labelled people of a split, by ``person_id``."""
+    return draw_appearances(settings.seed, split, settings.train_identities if split == "train" else settings.test_identities)
+
+
+def scene_for(settings: SyntheticSettings, split: str, camera: int, day: int, frame_wh: tuple[int, int]) -> Scene:
+    """The scene of a split's camera; the test cameras come after those of training."""
+    number = camera + (settings.train_cameras if split == "test" else 0)
+    return scene_of(settings.seed, f"camera{number}", number, day, frame_wh)
+
+
+def _write_split(
+    root: Path, settings: SyntheticSettings, split: str, step: Callable[[], None]
+) -> tuple[dict[str, Any], dict[int, list[_Candidate]]]:
+    people = people_of(settings, split)
+    passers_by = draw_appearances(settings.seed, f"{split} passers-by", settings.passers_by)
+    images: list[dict[str, Any]] = []
+    annotations: list[dict[str, Any]] = []
+    candidates: dict[int, list[_Candidate]] = {}
+    (root / "frames" / split).mkdir(parents=True)
+    first_camera = 0 if split == "train" else settings.train_cameras
+    for index, (camera, day, ids) in enumerate(schedule(settings, split)):
+        scene = scene_for(settings, split, camera, day, settings.frame_wh)
+        rng = rng_for(settings.seed, "frame", split, index)
+        cast = [
+            (passers_by[int(rng.integers(len(passers_by)))] if person == PASSER_BY else people[person], person)
+            for person in ids
+        ]
+        light, seen = compose(scene, spread(rng, scene, cast))
+        frames = settings.train_frames if split == "train" else settings.test_frames
+        drift = index * settings.days / frames % 1.0
+        name = f"frames/{split}/c{first_camera + camera}_{index:05d}.jpg"
+        (root / name).write_bytes(jpeg(expose(light, scene.response, settings.seed, (split, index), drift), scene.response))
+        width, height = settings.frame_wh
+        images.append(
+            {
+                "id": index, "file_name": name, "width": width, "height": height,
+                "camera_id": first_camera + camera, "frame_index": index,
+            }
+        )
+        for entry in seen:
+            annotation = _annotate(entry, len(annotations), index, settings)
+            if annotation is None:
+                continue
+            annotations.append(annotation)
+            if annotation["person_id"] >= 0:
+                bbox = annotation["bbox"]
+                candidates.setdefault(entry.person_id, []).append(
+                    _Candidate(index, camera, bbox[3], entry.visible, bbox)
+                )
+        step()
+    return {
+        "person_count": len(people), "images": images, "annotations": annotations,
+        "categories": [{"id": 1, "name": "person"}], "queries": [],
+    }, candidates
+
+
+def _annotate(entry: Seen, number: int, image_id: int, settings: SyntheticSettings) -> dict[str, Any] | None:
+    person_id = label(entry, settings.min_visible)
+    if person_id is None:
+        return None
+    x1, y1, x2, y2 = entry.box_xyxy
+    return {
+        "id": number, "image_id": image_id, "bbox": [round(v, 2) for v in (x1, y1, x2 - x1, y2 - y1)],
+        "category_id": 1, "person_id": person_id, "iscrowd": 0,
+    }
+
+
+def _queries(candidates: dict[int, list[_Candidate]], settings: SyntheticSettings) -> list[dict[str, Any]]:
+    """One query for each identity that another camera sees, too; the cameras take turns."""
+    tall = _QUERY_HEIGHT * settings.frame_wh[1]
+    queries = []
+    for person, found in sorted(candidates.items()):
+        if len({each.camera for each in found}) < 2:
+            continue
+        wanted = person % settings.test_cameras
+
+        def fitness(each: _Candidate, wanted: int = wanted) -> tuple[bool, bool, bool, float]:
+            clear = each.visible >= _QUERY_VISIBLE
+            return clear, each.height_px >= tall, each.camera == wanted, each.height_px
+
+        best = max(found, key=fitness)
+        queries.append({"image_id": best.image_id, "bbox": best.bbox, "person_id": person})
+    return queries
+
+
+def _video_query(annotations: dict[str, Any], settings: SyntheticSettings) -> dict[str, Any]:
+    """The tallest query that another camera than the video's took."""
+    images = annotations["images"]
+    others = [
+        query for query in annotations["queries"]
+        if images[query["image_id"]]["camera_id"] != settings.train_cameras
+    ] or annotations["queries"]
+    query = max(others, key=lambda each: (each["bbox"][3], -each["person_id"]))
+    x, y, width, height = query["bbox"]
+    return {
+        "image": images[query["image_id"]]["file_name"],
+        "box": [x, y, round(x + width, 2), round(y + height, 2)], "person_id": query["person_id"],
+    }
+
+
+def _description(settings: SyntheticSettings) -> dict[str, Any]:
+    return {
+        "format": "personsearch/1",
+        "name": "synthetic",
+        "terms": "Generated by this project's code; no rights of third parties.",
+        "splits": {split: f"annotations/{split}.json" for split in SPLITS},
+        "videos": {"search": {"file": "video/search.mp4", "annotations": "video/search.json"}},
+        "generator": {"name": "personsearch.data.synthetic", "version": VERSION, "settings": settings.model_dump(mode="json")},
+    }
