@@ -92,9 +92,12 @@ class Annotator:
     @staticmethod
     def _rectangle(canvas: Frame, box: FloatArray, colour: Colour, thickness: int) -> None:
         x1, y1, x2, y2 = (round(float(value)) for value in box)
-        # A dark line beneath keeps a light one visible on light ground.
-        cv2.rectangle(canvas, (x1, y1), (x2 - 1, y2 - 1), _DARK, thickness + 2, cv2.LINE_AA)
-        cv2.rectangle(canvas, (x1, y1), (x2 - 1, y2 - 1), colour, thickness, cv2.LINE_AA)
+        out = thickness // 2  # a thick line grows outwards, not over a small person
+        first, second = (x1 - out, y1 - out), (x2 - 1 + out, y2 - 1 + out)
+        if thickness > 1:
+            # A dark line beneath sets it off from ground of its own colour.
+            cv2.rectangle(canvas, first, second, _DARK, thickness + 2, cv2.LINE_AA)
+        cv2.rectangle(canvas, first, second, colour, thickness, cv2.LINE_AA)
 
     def _draw_match(self, canvas: Frame, box: FloatArray, match: Match) -> None:
         colour = self.colour(match.query)

@@ -70,6 +70,7 @@ class Visit:
     best_similarity: float
     best_frame: int
     best_time_s: float
+    best_name: str
     last_step: int
 
 
@@ -86,7 +87,7 @@ class VisitTracker:
         self._all: list[Visit] = []
         self._brief = 0
 
-    def add(self, step: int, frame: int, time_s: float, similarity: float) -> None:
+    def add(self, step: int, frame: int, time_s: float, similarity: float, name: str = "") -> None:
         """A frame in which the query was matched.
 
         Args:
@@ -94,6 +95,7 @@ class VisitTracker:
             frame: index of the frame.
             time_s: its time; does not fall.
             similarity: of the best match in it.
+            name: file name of the frame, or empty.
         """
         last = self._all[-1] if self._all else None
         # Slow machines and slow sequences look at a frame less often than the gap.
@@ -101,10 +103,11 @@ class VisitTracker:
             visit = last
             visit.end_s, visit.frames, visit.last_step = time_s, visit.frames + 1, step
             if similarity > visit.best_similarity:
-                visit.best_similarity, visit.best_frame, visit.best_time_s = similarity, frame, time_s
+                visit.best_similarity, visit.best_frame = similarity, frame
+                visit.best_time_s, visit.best_name = time_s, name
         else:
             self._drop_brief()
-            self._all.append(Visit(time_s, time_s, 1, similarity, frame, time_s, step))
+            self._all.append(Visit(time_s, time_s, 1, similarity, frame, time_s, name, step))
 
     def finish(self) -> tuple[list[Visit], int]:
         """The visits in order of time, and the number of brief ones that are not among them."""

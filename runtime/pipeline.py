@@ -30,7 +30,8 @@ class Counters:
     Attributes:
         captured: frames that the source delivered, decodable or not.
         decoded: turned into pictures.
-        dropped: replaced by a newer one before inference (``latest``), or left when the stream was stopped.
+        dropped: replaced by a newer one before inference (``latest``).
+        left: decoded ahead and not searched, as the stream was stopped or had its ``max_frames``.
         processed: searched.
         undrawn: searched, but without a picture in the video, as the writer was behind a live source.
     """
@@ -38,6 +39,7 @@ class Counters:
     captured: int
     decoded: int
     dropped: int
+    left: int
     processed: int
     undrawn: int
 
@@ -208,7 +210,8 @@ def run_pipeline(
         writer.abandon()
         raise
     decoded = reader.decoded
-    counters = Counters(decoded + source.broken_count, decoded, decoded - processed, processed, undrawn)
+    left = decoded - processed - channel.dropped
+    counters = Counters(decoded + source.broken_count, decoded, channel.dropped, left, processed, undrawn)
     return Outcome(counters, stopped=not ended, hung=hung)
 
 

@@ -23,7 +23,16 @@ from personsearch.runtime.gallery import Gallery
 from personsearch.runtime.matching import Matcher, Visit, VisitTracker
 from personsearch.runtime.pipeline import Outcome, run_pipeline
 from personsearch.runtime.query import PersonQuery
-from personsearch.runtime.sinks import AnnotatedVideo, CropPictures, DetectionLines, FrameResult, MatchLines, Sink
+from personsearch.runtime.sinks import (
+    AnnotatedVideo,
+    CropPictures,
+    DetectionLines,
+    FrameResult,
+    MatchLines,
+    Sink,
+    figures_of,
+    place_of,
+)
 from personsearch.runtime.timings import StageTimings
 
 FORMAT = "personsearch-stream/1"
@@ -206,20 +215,20 @@ class _Record:
         self._matched = [0] * len(queries)
         self._gallery = Gallery(engine.spec.embedding_dim, _GALLERY_ROWS)
         self._places: dict[int, dict[str, Any]] = {}
-        self._step = self._people = 0
+        self._step = 0
 
     def add(self, result: FrameResult) -> None:
         """Takes one frame."""
         for match in result.matches:
             if match.is_best:
                 self._matched[match.query] += 1
-                self._visits[match.query].add(self._step, result.index, result.time_s, match.similarity)
+                self._visits[match.query].add(
+                    self._step, result.index, result.time_s, match.similarity, result.name
+                )
         self._step += 1
-        self._people += len(result.detections)
         ids = self._gallery.add(result.detections.embeddings, result.time_s)
         for row, id_ in enumerate(ids):
-            box = [round(float(value), 1) for value in result.detections.boxes_xyxy[row]]
-            self._places[id_] = {"frame": result.index, "time_s": round(result.time_s, 3), "box_xyxy": box}
+            self._places[id_] = {**place_of(result), "box_xyxy": figures_of(result, row)["box_xyxy"]}
         # Times rise, so the gallery forgets the lowest ids first, and so does this.
         while len(self._places) > len(self._gallery):
             del self._places[next(iter(self._places))]
@@ -253,8 +262,9 @@ class _Record:
 
 
 def _visit(visit: Visit) -> dict[str, Any]:
+    name = {"best_name": visit.best_name} if visit.best_name else {}
     return {
         "start_s": round(visit.start_s, 3), "end_s": round(visit.end_s, 3), "frames": visit.frames,
         "best_similarity": round(visit.best_similarity, 4), "best_frame": visit.best_frame,
-        "best_time_s": round(visit.best_time_s, 3),
+        "best_time_s": round(visit.best_time_s, 3), **name,
     }

@@ -64,12 +64,14 @@ class Sink(Protocol):
         """Completes what was written; called once, also after a failure elsewhere."""
 
 
-def _place(result: FrameResult) -> dict[str, Any]:
+def place_of(result: FrameResult) -> dict[str, Any]:
+    """Frame, time and file name, as every record gives them."""
     place: dict[str, Any] = {"frame": result.index, "time_s": round(result.time_s, 3)}
     return {**place, "name": result.name} if result.name else place
 
 
-def _figures(result: FrameResult, row: int) -> dict[str, Any]:
+def figures_of(result: FrameResult, row: int) -> dict[str, Any]:
+    """Score and box of a detection, as every record gives them."""
     return {
         "score": round(float(result.detections.scores[row]), 4),
         "box_xyxy": [round(float(value), 1) for value in result.detections.boxes_xyxy[row]],
@@ -87,8 +89,8 @@ class MatchLines:
         """Writes the frame's matches."""
         for match in result.matches:
             line = {
-                **_place(result), "query": self._names[match.query], "similarity": round(match.similarity, 4),
-                **_figures(result, match.row), "is_best": match.is_best,
+                **place_of(result), "query": self._names[match.query], "similarity": round(match.similarity, 4),
+                **figures_of(result, match.row), "is_best": match.is_best,
             }
             self._file.write(json.dumps(line, ensure_ascii=False) + "\n")
 
@@ -116,7 +118,7 @@ class DetectionLines:
         for row in range(len(result.detections)):
             nearest = int(np.argmax(result.similarities[:, row]))
             line = {
-                **_place(result), **_figures(result, row), "nearest_query": self._names[nearest],
+                **place_of(result), **figures_of(result, row), "nearest_query": self._names[nearest],
                 "similarity": round(float(result.similarities[nearest, row]), 4),
             }
             self._file.write(json.dumps(line, ensure_ascii=False) + "\n")

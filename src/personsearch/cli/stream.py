@@ -90,7 +90,7 @@ def stream(
 
             def count(result: FrameResult) -> None:
                 found = sum(match.is_best for match in result.matches)
-                progress.advance(note=f"{len(result.detections)} people, {found} matched, {result.compute_ms:.0f} ms")
+                progress.advance(note=f"people {len(result.detections)}, matched {found}, {result.compute_ms:.0f} ms")
 
             summary = search_source(engine, frames, people, out, settings, stop=stop, on_frame=count)
     finally:
@@ -120,14 +120,16 @@ def describe(summary: dict[str, Any], out: Path) -> str:
         )
         lines += [
             f"  {clock(visit['start_s'])} to {clock(visit['end_s'])}  {visit['frames']} frames, "
-            f"best {visit['best_similarity']:.2f} at {clock(visit['best_time_s'])}, frame {visit['best_frame']}"
+            f"best {visit['best_similarity']:.2f} at {clock(visit['best_time_s'])}, "
+            f"{visit.get('best_name') or 'frame ' + str(visit['best_frame'])}"
             for visit in visits[:10]
         ]
         if len(visits) > 10:
             lines.append(f"  and {len(visits) - 10} more in summary.json")
         if not visits and query["most_similar"]:
             best = query["most_similar"][0]
-            lines.append(f"  most similar: {best['similarity']:.2f} at {clock(best['time_s'])}, frame {best['frame']}")
+            where = best.get("name") or f"frame {best['frame']}"
+            lines.append(f"  most similar: {best['similarity']:.2f} at {clock(best['time_s'])}, {where}")
     stages = summary["stages"]
     lines.append("ms a frame, p50/p90: " + ", ".join(
         f"{name.replace('_', ' ')} {values['p50_ms']:.1f}/{values['p90_ms']:.1f}"

@@ -1,0 +1,228 @@
+"""What this machine can run: measured or tried where that is possible, never guessed from a package's presence."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import platform
+import re
+import sys
+from dataclasses import dataclass, field
+from importlib.metadata import PackageNotFoundError, requires, version
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import onnxruntime as ort
+
+from personsearch import __version__
+from personsearch.core.errors import InputError
+from personsearch.core.manifest import load_artifact
+from personsearch.runtime.engine import default_artifact, open_engine
+from personsearch.runtime.video_writer import CODECS, choose_codec
+
+_DISTRIBUTION = "edge-person-search"
+_PROBE_WH = (320, 240)
+
+
+@dataclass(frozen=True)
+class CudaDriver:
+    """What the CUDA driver says of itself.
+
+    Attributes:
+        version: of CUDA that the driver supports, or empty where there is no driver.
+        devices: names.
+        problem: why there is none, or none that works.
+    """
+
+    version: str = ""
+    devices: tuple[str, ...] = ()
+    problem: str = ""
+
+
+@dataclass(frozen=True)
+class Extra:
+    """An optional part of the installation.
+
+    Attributes:
+        name: as in ``pip install 'edge-person-search[name]'``.
+        missing: distributions that are not installed.
+    """
+
+    name: str
+    missing: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class ShippedArtifact:
+    """The artifact that `stream` uses when none is named.
+
+    Attributes:
+        name: empty where none is shipped.
+        problem: why it cannot be used.
+    """
+
+    name: str = ""
+    problem: str = ""
+
+
+@dataclass(frozen=True)
+class MachineReport:
+    """Everything that ``personsearch doctor`` knows.
+
+    Attributes:
+        versions: of Python and the base libraries.
+        cores: that this process may use.
+        memory_gib: of the machine, or the container's limit where that is lower.
+        video: what OpenCV was built with, and the codec that it can write.
+        engines: name to empty when it runs here, else to what is missing.
+        cuda: the driver.
+        extras: of the installation.
+        artifact: the shipped one.
+        problems: why the base runtime does not work; empty when it does.
+    """
+
+    versions: dict[str, str]
+    system: str
+    cores: int
+    memory_gib: float
+    video: dict[str, str]
+    engines: dict[str, str]
+    cuda: CudaDriver
+    extras: tuple[Extra, ...]
+    artifact: ShippedArtifact
+    problems: tuple[str, ...] = field(default=())
+
+
+def inspect_machine() -> MachineReport:
+    """Looks at everything; takes a second, changes nothing."""
+    cuda = probe_cuda()
+    artifact, ran = _check_artifact()
+    video = _video()
+    problems = [f"default artifact: {artifact.problem}"] if artifact.name and artifact.problem else []
+    if not video["mp4_codec"]:
+        problems.append("OpenCV can write no .mp4: `stream` works with --no-video only")
+    if "CPUExecutionProvider" not in ort.get_available_providers():
+        problems.append("ONNX Runtime has no CPU provider; reinstall onnxruntime")
+    return MachineReport(
+        versions={
+            "personsearch": __version__, "python": platform.python_version(), "numpy": np.__version__,
+            "opencv": cv2.__version__, "onnxruntime": ort.__version__,
+        },
+        system=f"{platform.system()} {platform.release()} {platform.machine()}",
+        cores=usable_cores(),
+        memory_gib=round(memory_bytes() / 2**30, 1),
+        video=video,
+        engines={"onnxruntime cpu": ran, "onnxruntime cuda": _onnx_cuda(cuda)},
+        cuda=cuda,
+        extras=installed_extras(),
+        artifact=artifact,
+        problems=tuple(problems),
+    )
+
+
+def probe_cuda() -> CudaDriver:
+    """Asks the CUDA driver through its C interface; importing a GPU library without a driver can abort Python."""
+    library = "nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1"
+    try:
+        driver = ctypes.CDLL(library)
+    except OSError:
+        return CudaDriver(problem=f"no CUDA driver ({library} not found)")
+    code = driver.cuInit(0)
+    if code != 0:
+        return CudaDriver(problem=f"the CUDA driver does not start (cuInit gives {code})")
+    number, count = ctypes.c_int(), ctypes.c_int()
+    driver.cuDriverGetVersion(ctypes.byref(number))
+    driver.cuDeviceGetCount(ctypes.byref(count))
+    names = []
+    for index in range(count.value):
+        device, name = ctypes.c_int(), ctypes.create_string_buffer(256)
+        driver.cuDeviceGet(ctypes.byref(device), index)
+        driver.cuDeviceGetName(name, len(name), device)
+        names.append(name.value.decode(errors="replace"))
+    problem = "" if names else "the CUDA driver knows no device"
+    return CudaDriver(f"{number.value // 1000}.{number.value % 1000 // 10}", tuple(names), problem)
+
+
+def installed_extras() -> tuple[Extra, ...]:
+    """The extras that the installed distribution declares, and what each lacks."""
+    try:
+        lines = requires(_DISTRIBUTION) or []
+    except PackageNotFoundError:
+        return ()
+    wanted: dict[str, list[str]] = {}
+    for line in lines:
+        match = re.match(r"([\w.-]+).*;.*extra\s*==\s*['\"]([\w.-]+)['\"]", line)
+        if match and match[1] != _DISTRIBUTION:
+            wanted.setdefault(match[2], []).append(match[1])
+    return tuple(Extra(name, tuple(each for each in parts if not _has(each))) for name, parts in wanted.items())
+
+
+def _has(distribution: str) -> bool:
+    try:
+        version(distribution)
+    except PackageNotFoundError:
+        return False
+    return True
+
+
+def usable_cores() -> int:
+    """Cores that this process may use, which can be fewer than the machine has."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def memory_bytes() -> int:
+    """Memory of the machine or, where lower, the limit of the container; 0 where the system does not say."""
+    if not hasattr(os, "sysconf"):
+        return 0
+    found = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    limit = Path("/sys/fs/cgroup/memory.max")
+    if limit.is_file():
+        text = limit.read_text().strip()
+        found = min(found, int(text)) if text.isdigit() else found
+    return found
+
+
+def _video() -> dict[str, str]:
+    # `videoio_registry` also lists backends that were not built in; the build's own text does not.
+    build = cv2.getBuildInformation()
+    found = {name: re.search(rf"{name}:\s+(YES|NO)", build) for name in ("FFMPEG", "GStreamer", "v4l/v4l2")}
+    video = {name.lower(): match[1].lower() if match else "no" for name, match in found.items()}
+    return {**video, "mp4_codec": choose_codec(_PROBE_WH) or "", "mp4_codecs_tried": ", ".join(CODECS)}
+
+
+def _onnx_cuda(cuda: CudaDriver) -> str:
+    if "CUDAExecutionProvider" not in ort.get_available_providers():
+        return "this ONNX Runtime has no CUDA provider: pip install onnxruntime-gpu in place of onnxruntime"
+    return cuda.problem
+
+
+def _check_artifact() -> tuple[ShippedArtifact, str]:
+    """The shipped artifact, and what keeps the CPU engine from running it (empty: it ran)."""
+    try:
+        folder = default_artifact()
+    except InputError as error:
+        return ShippedArtifact(problem=str(error)), ""
+    try:
+        load_artifact(folder)
+        engine = open_engine(folder)
+        engine.infer([np.zeros((*reversed(_PROBE_WH), 3), dtype=np.uint8)])
+        engine.close()
+    except InputError as error:
+        return ShippedArtifact(folder.name, str(error)), str(error)
+    return ShippedArtifact(folder.name), ""
+
+
+def as_dict(report: MachineReport) -> dict[str, Any]:
+    """The report as plain containers for JSON; ``works`` sums it up."""
+    return {
+        "works": not report.problems, "problems": list(report.problems), "versions": report.versions,
+        "system": report.system, "cores": report.cores, "memory_gib": report.memory_gib, "video": report.video,
+        "engines": {name: {"runs": not problem, "problem": problem} for name, problem in report.engines.items()},
+        "cuda": {"version": report.cuda.version, "devices": list(report.cuda.devices), "problem": report.cuda.problem},
+        "extras": {extra.name: {"missing": list(extra.missing)} for extra in report.extras},
+        "artifact": {"name": report.artifact.name, "problem": report.artifact.problem},
+    }
