@@ -66,7 +66,7 @@ class Finish:
             softness=max(1.0, softness * (0.6 + 0.9 * draws[0])),
             feather_px=0.3 + 0.9 * draws[1] ** 2,
             edge=-0.25 + 0.3 * draws[2],
-            tone=0.2 + 0.7 * draws[3],
+            tone=0.4 + 0.55 * draws[3],
             contrast=0.75 + 0.35 * draws[4],
             shadow=0.0 if draws[5] < 0.25 else 0.7 * draws[5],
         )
@@ -128,7 +128,7 @@ class Canvas:
         bgr, alpha = patch.bgr[patch_rows, patch_columns], patch.alpha[patch_rows, patch_columns]
         local = np.array(cv2.mean(region)[:3], dtype=np.float32)
         # The light changes by what lies around, so clothes keep their colour relative to it.
-        gain = np.clip((local + 25) / (patch.surround_bgr + 25), 0.45, 2.0) ** np.float32(finish.tone)
+        gain = np.clip((local + 25) / (patch.surround_bgr + 25), 0.3, 2.2) ** np.float32(finish.tone)
         mean = np.array(cv2.mean(bgr)[:3], dtype=np.float32) * gain
         toned = (bgr * gain - mean) * np.float32(finish.contrast) + mean
         blended = region + alpha[..., None] * (toned - region)
