@@ -1,0 +1,65 @@
+"""The demo's folder and its recipes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from personsearch.benchmarks.demo import standard_settings
+from personsearch.benchmarks.demo.run import open_folders
+from personsearch.core.errors import InputError
+
+
+@pytest.mark.parametrize("name", ["new", "deep/new"])
+def test_a_new_folder_is_made(tmp_path: Path, name: str) -> None:
+    folders = open_folders(tmp_path / name)
+    assert folders.root == tmp_path / name
+    assert [path.name for path in folders.root.iterdir()] == ["demo.json"]
+
+
+def test_an_earlier_demo_is_replaced_whole(tmp_path: Path) -> None:
+    out = tmp_path / "demo"
+    old = open_folders(out)
+    old.teacher.mkdir()
+    (old.teacher / "checkpoint.pt").write_text("old")
+    (out / "report.html").write_text("old")
+    open_folders(out)
+    assert [path.name for path in out.iterdir()] == ["demo.json"]
+    assert [path.name for path in tmp_path.iterdir()] == ["demo"]
+
+
+@pytest.mark.parametrize("marker", [None, "{}", "not json", '{"format": "another/1"}', "[1]"])
+def test_a_folder_of_something_else_is_left_alone(tmp_path: Path, marker: str | None) -> None:
+    (tmp_path / "thesis.txt").write_text("ten years of work")
+    if marker is not None:
+        (tmp_path / "demo.json").write_text(marker)
+    before = sorted(path.name for path in tmp_path.iterdir())
+    with pytest.raises(InputError, match="holds other files"):
+        open_folders(tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == before
+
+
+def test_a_file_is_no_folder(tmp_path: Path) -> None:
+    (tmp_path / "demo").write_text("")
+    with pytest.raises(InputError, match="is a file"):
+        open_folders(tmp_path / "demo")
+
+
+def test_one_seed_reaches_every_stage() -> None:
+    settings = standard_settings(7)
+    assert settings.seed == 7
+    assert [recipe.seed for recipe in (settings.teacher, settings.student, settings.control)] == [7, 7, 7]
+
+
+def test_control_differs_from_the_student_by_the_teacher_alone() -> None:
+    settings = standard_settings(0)
+    student, control = settings.student.model_dump(), settings.control.model_dump()
+    different = {key for key in student if student[key] != control.get(key)}
+    assert different == {"name", "teacher", "hierarchical"}
+
+
+def test_networks_see_the_generated_people() -> None:
+    settings = standard_settings(0)
+    assert settings.teacher.preprocess == settings.student.preprocess
+    assert settings.teacher.preprocess.input_wh == settings.data.frame_wh
