@@ -23,8 +23,11 @@ def write_folder(root: Path, change: Callable[[dict[str, Any], dict[str, Any]], 
     for number in (7, 9):
         cv2.imwrite(str(root / f"frames/{number}.png"), rng.integers(0, 256, (48, 64, 3), dtype=np.uint8))
     description = {
-        "format": "personsearch/1", "name": "tiny", "terms": "free",
-        "splits": {"train": "annotations/train.json"}, "generator": None,
+        "format": "personsearch/1",
+        "name": "tiny",
+        "terms": "free",
+        "splits": {"train": "annotations/train.json"},
+        "generator": None,
     }
     images = [
         {"id": number, "file_name": f"frames/{number}.png", "width": 64, "height": 48, "camera_id": 3, "frame_index": i}
@@ -36,7 +39,9 @@ def write_folder(root: Path, change: Callable[[dict[str, Any], dict[str, Any]], 
         for i, (image, box, person) in enumerate(rows)
     ]
     content = {
-        "person_count": 2, "images": images, "annotations": annotations,
+        "person_count": 2,
+        "images": images,
+        "annotations": annotations,
         "categories": [{"id": 1, "name": "person"}],
         "queries": [
             {"image_id": 7, "bbox": [4, 5, 10, 20], "person_id": 0, "gallery": [9]},
@@ -177,8 +182,6 @@ def test_images_are_checked_when_read(tmp_path: Path) -> None:
         (np.zeros((0, 4)), [], (0, 10)),
     ],
 )
-def test_a_sample_refuses_what_no_data_set_may_yield(
-    boxes: Any, ids: list[int], image_wh: tuple[int, int]
-) -> None:
-    with pytest.raises(ValueError, match="boxes_xyxy|person_ids|image_wh"):
+def test_a_sample_refuses_what_no_data_set_may_yield(boxes: Any, ids: list[int], image_wh: tuple[int, int]) -> None:
+    with pytest.raises(ValueError, match=r"boxes_xyxy|person_ids|image_wh"):
         Sample(None, boxes, np.array(ids, dtype=np.int64), 0, 0, image_wh)

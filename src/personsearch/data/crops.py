@@ -12,7 +12,8 @@ import hashlib
 import os
 import re
 import zipfile
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import zlib
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -65,45 +66,47 @@ class CropLibrary:
         Raises:
             InputError: ``source`` is missing or holds no crop with such a name, or a crop is no 128x64 image.
         """
-        names, read = _list_source(source)
-        names = _limit(names, crops_per_identity)
-        digest = hashlib.sha256("\n".join([str(_VERSION), *names]).encode()).hexdigest()[:16]
-        path = cache / f"cutouts-{digest}.npy"
+        sizes = _limit(_list_source(source), crops_per_identity)
+        names = list(sizes)
+        key = "\n".join([str(_VERSION), *(f"{PurePosixPath(name).name} {size}" for name, size in sizes.items())])
+        path = cache / f"cutouts-{hashlib.sha256(key.encode()).hexdigest()[:16]}.npy"
         if not path.is_file():
+            crops = _read(source, names)
             with atomic_file(path) as part:
-                np.save(part, _cut_out([read(name) for name in names]))
+                np.save(part, _cut_out(crops))
         bgra = np.load(path, mmap_mode="r")
         matches = [_NAME.match(PurePosixPath(name).name) for name in names]
         numbers = np.array([[int(match[1]), int(match[2])] for match in matches if match], dtype=np.int64)
         return cls(bgra, numbers[:, 0], numbers[:, 1], _usable(bgra))
 
 
-def _list_source(source: Path) -> tuple[list[str], Callable[[str], Frame]]:
-    """Sorted names of the crops, and a function that decodes one."""
-    where = str(source)
-    remedy = "name the folder or archive that holds them"
+def _list_source(source: Path) -> dict[str, int]:
+    """Bytes of each crop by its name inside ``source``, in the order of the file names."""
+    where, remedy = str(source), "name the folder or archive that holds them"
     if source.is_dir():
-        names = [path.relative_to(source).as_posix() for path in source.rglob("*.jpg") if _NAME.match(path.name)]
-        read = _folder_reader(source)
-    elif source.is_file():
-        if not zipfile.is_zipfile(source):
-            raise InputError("is not a zip archive", where=where, expected="crops in a .zip or a folder", remedy=remedy)
-        archive = zipfile.ZipFile(source)
-        names = [name for name in archive.namelist() if _NAME.match(PurePosixPath(name).name)]
-        read = _archive_reader(archive, where)
-    else:
+        paths = [path for path in source.rglob("*.jpg") if _NAME.match(path.name)]
+        sizes = {path.relative_to(source).as_posix(): path.stat().st_size for path in paths}
+    elif not source.is_file():
         raise InputError("does not exist", where=where, expected="crops in a .zip or a folder", remedy=remedy)
-    if not names:
+    elif not zipfile.is_zipfile(source):
+        raise InputError("is not a zip archive", where=where, expected="crops in a .zip or a folder", remedy=remedy)
+    else:
+        with zipfile.ZipFile(source) as archive:
+            members = [info for info in archive.infolist() if _NAME.match(PurePosixPath(info.filename).name)]
+        sizes = {info.filename: info.file_size for info in members}
+    if not sizes:
         raise InputError("holds no crops", where=where, expected="files named PPPP_cCsS_FFFFFF_NN.jpg", remedy=remedy)
-    return sorted(names, key=lambda name: PurePosixPath(name).name), read
+    return dict(sorted(sizes.items(), key=lambda item: PurePosixPath(item[0]).name))
 
 
-def _folder_reader(source: Path) -> Callable[[str], Frame]:
-    return lambda name: _decode((source / name).read_bytes(), f"{source}/{name}")
-
-
-def _archive_reader(archive: zipfile.ZipFile, where: str) -> Callable[[str], Frame]:
-    return lambda name: _decode(archive.read(name), f"{where}/{name}")
+def _read(source: Path, names: Sequence[str]) -> list[Frame]:
+    try:
+        if source.is_dir():
+            return [_decode((source / name).read_bytes(), f"{source}/{name}") for name in names]
+        with zipfile.ZipFile(source) as archive:
+            return [_decode(archive.read(name), f"{source}/{name}") for name in names]
+    except (OSError, zipfile.BadZipFile, zlib.error) as error:
+        raise InputError("cannot be read", where=str(source), expected="crops", remedy=str(error)) from None
 
 
 def _decode(content: bytes, where: str) -> Frame:
@@ -114,17 +117,17 @@ def _decode(content: bytes, where: str) -> Frame:
     return np.asarray(image, dtype=np.uint8)
 
 
-def _limit(names: list[str], crops_per_identity: int | None) -> list[str]:
+def _limit(sizes: dict[str, int], crops_per_identity: int | None) -> dict[str, int]:
     if crops_per_identity is None:
-        return names
+        return sizes
     groups: dict[str, list[str]] = {}
-    for name in names:
+    for name in sizes:
         groups.setdefault(PurePosixPath(name).name[:4], []).append(name)
     kept = []
     for group in groups.values():
         count = min(len(group), crops_per_identity)
         kept += [group[place] for place in np.linspace(0, len(group) - 1, count).round().astype(int)]
-    return kept
+    return {name: sizes[name] for name in kept}
 
 
 def _ellipse(centre_xy: tuple[float, float], radius_xy: tuple[float, float]) -> NDArray[np.bool_]:
@@ -221,7 +224,7 @@ def _cut_out(crops: Sequence[Frame]) -> Frame:
     """``(N, 128, 64, 4)`` BGR and alpha."""
     with (
         StageProgress("cutting out people", 2 * len(crops)) as progress,
-        ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool,
+        ThreadPoolExecutor(os.cpu_count() or 1) as pool,
     ):
 
         def counted(masks: Iterable[Frame]) -> Iterator[Frame]:
