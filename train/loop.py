@@ -93,7 +93,7 @@ def fit(
     recipe = identity.recipe
     check_schedule(recipe.optimiser, steps_per_epoch=len(loader), epochs=recipe.epochs)
     with _deterministic(fabric):
-        return _Run(task, loader, identity, run_dir, fabric, content).train(facts or {})
+        return _Run(task, loader, identity, run_dir, fabric, content, facts or {}).train()
 
 
 @contextmanager
@@ -118,9 +118,12 @@ class _Run:
         run_dir: Path,
         fabric: Fabric,
         content: dict[str, Any] | None,
+        facts: dict[str, Any],
     ) -> None:
         self.task, self.loader, self.identity, self.run_dir, self.fabric = task, loader, identity, run_dir, fabric
         self.recipe: TrainRecipe = identity.recipe
+        self.facts = facts
+        self.report: RunReport | None = None
         self.epoch = self.step = 0  # completed
         optimiser = build_optimiser(task.trained, self.recipe.optimiser)
         if content is not None:
@@ -130,25 +133,33 @@ class _Run:
             self.optimiser.load_state_dict(content["optimiser"])
             fabric.strategy.precision.load_state_dict(content["precision"])
             self.epoch, self.step = content["progress"]["epoch"], content["progress"]["step"]
+        self.start = self.epoch, self.step
 
-    def train(self, facts: dict[str, Any]) -> Path:
-        total = len(self.loader) * self.recipe.epochs
+    def train(self) -> Path:
         with ExitStack() as stack:
-            report = None
-            if self.fabric.is_global_zero:
-                report = RunReport(
-                    self.run_dir, self.identity, facts, epoch=self.epoch, step=self.step, total_steps=total
-                )
-                stack.enter_context(report)
             while self.epoch < self.recipe.epochs:
-                self._train_epoch(report)
-                if report is not None:
+                self._train_epoch(stack)
+                if self.fabric.is_global_zero:
                     self._save()
-                    report.epoch_done(self.epoch, self.step)
+                    self._report(stack).epoch_done(self.epoch, self.step)
                 self.fabric.barrier()
+            if self.fabric.is_global_zero:
+                self._report(stack)  # a run killed just before its last record gets it now
         return self.run_dir / CHECKPOINT_NAME
 
-    def _train_epoch(self, report: RunReport | None) -> None:
+    def _report(self, stack: ExitStack) -> RunReport:
+        # Opened after the first step: what only shows there (a loss weight of no loss, a tap that is not there)
+        # leaves no run folder behind.
+        if self.report is None:
+            total = len(self.loader) * self.recipe.epochs
+            start_epoch, start_step = self.start
+            report = RunReport(
+                self.run_dir, self.identity, self.facts, epoch=start_epoch, step=start_step, total_steps=total
+            )
+            self.report = stack.enter_context(report)
+        return self.report
+
+    def _train_epoch(self, stack: ExitStack) -> None:
         self.module.train()
         self.loader.set_epoch(self.epoch)
         before = time.perf_counter()
@@ -156,8 +167,8 @@ class _Run:
         for batch in self.loader:
             lr, parts = self._take_step(batch)
             names, now = batch.names, time.perf_counter()
-            if report is not None:
-                report.step_done(self.step, self.epoch + 1, lr, parts, len(names) / (now - before))
+            if self.fabric.is_global_zero:
+                self._report(stack).step_done(self.step, self.epoch + 1, lr, parts, len(names) / (now - before))
             before = now
         # The last update of an epoch is not followed by a loss that would show it broken.
         broken = non_finite_value(self.task.trained.state_dict())

@@ -195,7 +195,7 @@ def test_float16_without_a_gpu_is_refused() -> None:
 
 
 @pytest.mark.parametrize("killed_after", [0, 1, 2])
-def test_continuing_in_another_process_ends_the_same(tmp_path: Path, killed_after: int) -> None:
+def test_continuing_from_the_file_alone_ends_the_same(tmp_path: Path, killed_after: int) -> None:
     """In-process twin of the kill test: stop in each epoch, continue from the file alone."""
 
     def stop(batch: TaskBatch, loss: Tensor) -> Tensor:
