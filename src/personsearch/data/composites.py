@@ -216,7 +216,9 @@ class CompositeDataset:
         spec = self._spec
         count = int(rng.integers(spec.people[0], spec.people[1] + 1))
         low, high = spec.height_px
-        near = float(np.exp(rng.uniform(np.log(min(high, 1.8 * low)), np.log(high))))
+        nearest = min(high, 1.7 * low)
+        # The power favours distant views, as surveillance cameras have them.
+        near = nearest * (high / nearest) ** float(rng.uniform() ** 1.5)
         far = max(low, near * float(rng.uniform(0.4, 0.85)))
         image_w, image_h = spec.image_wh
         horizon = 0.4 * image_h
