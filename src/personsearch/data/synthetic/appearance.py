@@ -7,13 +7,14 @@ arrangement: a colour histogram confuses them, the layout of colours and pattern
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypeVar
 
 import numpy as np
 
 from personsearch.core.seeding import rng_for
+from personsearch.data.synthetic.solid import Colour
 
-Colour = tuple[float, float, float]
+Choice = TypeVar("Choice", bound=str)
 Pattern = Literal[
     "plain", "stripes", "pinstripes", "plaid", "dots", "block", "half", "sash", "logo", "band"
 ]
@@ -36,9 +37,15 @@ CLOTH = tuple(
 SKIN = tuple(bgr(h) for h in ("f0c8a8", "dba57e", "b97f55", "8a5a3a", "5c3a26"))
 HAIR = tuple(bgr(h) for h in ("1c1715", "3a261a", "6e4524", "a97c43", "8d8a86", "7c2f1c"))
 SHOES = tuple(bgr(h) for h in ("1b1b1d", "e8e6e0", "5d4430", "8e2b2b", "3a4a6a"))
+UPPER_KINDS: tuple[UpperKind, ...] = ("shirt", "jacket", "coat")
+LOWER_KINDS: tuple[LowerKind, ...] = ("trousers", "shorts", "skirt", "side_stripe")
+SLEEVES: tuple[Sleeve, ...] = ("long", "short")
+HAIRS: tuple[Hair, ...] = ("short", "long", "bun", "bald", "cap", "beanie", "hood")
+BAGS: tuple[Bag, ...] = ("none", "backpack", "shoulder", "tote")
 PATTERNS: tuple[Pattern, ...] = (
     "plain", "stripes", "pinstripes", "plaid", "dots", "block", "half", "sash", "logo", "band",
 )
+_PATTERN_ODDS = (0.14, 0.15, 0.1, 0.1, 0.09, 0.11, 0.09, 0.07, 0.07, 0.08)
 
 
 @dataclass(frozen=True)
@@ -108,12 +115,12 @@ def _draw(seed: int, population: str, number: int, attempt: int) -> Appearance:
     rng = rng_for(seed, "appearance", population, number, attempt)
     triple = [int(i) for i in group.choice(len(CLOTH), 3, replace=False)]
     first, second, third = (CLOTH[i] for i in rng.permutation(triple))
-    pattern = PATTERNS[int(rng.choice(len(PATTERNS), p=_PATTERN_ODDS))]
-    upper_kind: UpperKind = _pick(rng, ("shirt", "jacket", "coat"), (0.66, 0.2, 0.14))
-    lower_kind: LowerKind = _pick(rng, ("trousers", "shorts", "skirt", "side_stripe"), (0.5, 0.18, 0.17, 0.15))
+    pattern = _pick(rng, PATTERNS, _PATTERN_ODDS)
+    upper_kind = _pick(rng, UPPER_KINDS, (0.66, 0.2, 0.14))
+    lower_kind = _pick(rng, LOWER_KINDS, (0.5, 0.18, 0.17, 0.15))
     if upper_kind == "coat" and lower_kind in ("skirt", "shorts"):
         lower_kind = "trousers"
-    sleeve: Sleeve = "long" if upper_kind != "shirt" else _pick(rng, ("long", "short"), (0.5, 0.5))
+    sleeve = "long" if upper_kind != "shirt" else _pick(rng, SLEEVES, (0.5, 0.5))
     height = float(np.clip(rng.normal(1.71, 0.09), 1.5, 1.95))
     garment = Garment(pattern, _tint(rng, first), _tint(rng, second), float(rng.uniform(0.13, 0.2)))
     lower = first if lower_kind == "trousers" and rng.random() < 0.12 else third
@@ -122,7 +129,7 @@ def _draw(seed: int, population: str, number: int, attempt: int) -> Appearance:
         girth=float(np.clip(rng.normal(1.04, 0.12), 0.84, 1.35)),
         shoulders=float(rng.uniform(0.92, 1.1)),
         skin=SKIN[int(rng.integers(len(SKIN)))],
-        hair=_pick(rng, ("short", "long", "bun", "bald", "cap", "beanie", "hood"), (0.3, 0.24, 0.1, 0.07, 0.12, 0.1, 0.07)),
+        hair=_pick(rng, HAIRS, (0.3, 0.24, 0.1, 0.07, 0.12, 0.1, 0.07)),
         hair_colour=HAIR[int(rng.integers(len(HAIR)))],
         hat_colour=CLOTH[int(rng.integers(len(CLOTH)))],
         upper=garment,
@@ -134,7 +141,7 @@ def _draw(seed: int, population: str, number: int, attempt: int) -> Appearance:
         lower=_tint(rng, lower),
         lower_accent=garment.secondary if rng.random() < 0.5 else CLOTH[1],
         shoes=SHOES[int(rng.integers(len(SHOES)))],
-        bag=_pick(rng, ("none", "backpack", "shoulder", "tote"), (0.4, 0.25, 0.2, 0.15)),
+        bag=_pick(rng, BAGS, (0.4, 0.25, 0.2, 0.15)),
         bag_colour=CLOTH[int(rng.integers(len(CLOTH)))],
         bag_side=1 if rng.random() < 0.5 else -1,
         stride_rad=float(rng.uniform(0.28, 0.46)),
@@ -144,10 +151,7 @@ def _draw(seed: int, population: str, number: int, attempt: int) -> Appearance:
     )
 
 
-_PATTERN_ODDS = (0.14, 0.15, 0.1, 0.1, 0.09, 0.11, 0.09, 0.07, 0.07, 0.08)
-
-
-def _pick(rng: np.random.Generator, choices: tuple[str, ...], odds: tuple[float, ...]) -> str:
+def _pick(rng: np.random.Generator, choices: tuple[Choice, ...], odds: tuple[float, ...]) -> Choice:
     return choices[int(rng.choice(len(choices), p=odds))]
 
 

@@ -7,25 +7,27 @@ from typing import Literal
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from personsearch.core.seeding import rng_for
-from personsearch.data.synthetic.camera import Camera
 from personsearch.data.synthetic.appearance import bgr
-from personsearch.data.synthetic.texture import F32, cell_values, line_share, noise_tile, sample
+from personsearch.data.synthetic.camera import Camera
+from personsearch.data.synthetic.solid import Colour
+from personsearch.data.synthetic.texture import F32, Floats, cell_values, line_share, noise_tile, sample
 
 Place = Literal["plaza", "street", "mall", "platform", "park"]
 PLACES: tuple[Place, ...] = ("plaza", "street", "mall", "park", "platform")
 _OVERSAMPLING = 2
 
 GROUND = tuple(bgr(h) for h in ("a39d92", "8f8a84", "b4a48c", "9a8072", "7d8288"))
-WALL = tuple(bgr(h) for h in ("8c5a46", "b59c7c", "8f9498", "6f7f86", "c0b6a4", "7a4a3c"))
+WALL = tuple(bgr(h) for h in ("9a5a42", "c2a070", "8f9498", "7f8f86", "d0bd98", "7a4a3c"))
 
 
 @dataclass(frozen=True)
 class _View:
     """Pixel grids of an oversampled frame: ground and wall coordinates, metres."""
 
-    ground: np.ndarray
+    ground: NDArray[np.bool_]
     x: F32
     z: F32
     metre_x: F32
@@ -54,9 +56,9 @@ def draw_backdrop(seed: int, camera_name: str, place: Place, camera: Camera) -> 
     frame = np.where(view.ground[..., None], ground, wall)
     # Far ground lies in the wall's shade and in the haze.
     foot = np.clip(1 - np.abs(view.z - camera.far_m * 1.06) / 1.6, 0, 1) * view.ground
-    frame = frame * (1 - 0.35 * foot[..., None])
-    small = cv2.resize(frame.astype(np.float32), camera.frame_wh, interpolation=cv2.INTER_AREA)
-    return np.clip(np.asarray(small, np.float32), 0.01, 1)
+    shaded = np.asarray(frame * (1 - 0.35 * foot[..., None]), np.float32)
+    small = cv2.resize(shaded, camera.frame_wh, interpolation=cv2.INTER_AREA)
+    return np.asarray(np.clip(small, 0.01, 1), np.float32)
 
 
 def _view(camera: Camera) -> _View:
@@ -78,18 +80,17 @@ def _view(camera: Camera) -> _View:
     return _View(ground, x, z, metre_x, metre_z, wall_x, wall_y, wall_z / camera.focal_px / _OVERSAMPLING)
 
 
-def _paint(shape: tuple[int, ...], colour: tuple[float, float, float]) -> F32:
-    return np.broadcast_to(np.asarray(colour, np.float32), (*shape[:2], 3)).copy()
+def _paint(shape: tuple[int, ...], colour: Colour) -> F32:
+    return np.array(np.broadcast_to(np.asarray(colour, np.float32), (*shape[:2], 3)), np.float32)
 
 
-def _choose(rng: np.random.Generator, colours: tuple[tuple[float, float, float], ...]) -> tuple[float, float, float]:
+def _choose(rng: np.random.Generator, colours: tuple[Colour, ...]) -> Colour:
     return colours[int(rng.integers(len(colours)))]
 
 
-def _mix(base: F32, colour: tuple[float, float, float], share: F32) -> F32:
+def _mix(base: Floats, colour: Colour, share: Floats) -> F32:
     weight = share[..., None].astype(np.float32)
-    mixed: F32 = base * (1 - weight) + np.asarray(colour, np.float32) * weight
-    return mixed
+    return np.asarray(base * (1 - weight) + np.asarray(colour, np.float32) * weight, np.float32)
 
 
 def _slabs(rng: np.random.Generator, view: _View, tile: F32, camera: Camera) -> F32:
@@ -125,7 +126,8 @@ def _asphalt(rng: np.random.Generator, view: _View, tile: F32, camera: Camera) -
     base = _paint(view.x.shape, bgr("6b6d70")) * (1 + grain)[..., None]
     span = camera.far_m - camera.near_m
     kerb = camera.near_m + span * float(rng.uniform(0.45, 0.7))
-    pavement = _paint(view.x.shape, _choose(rng, GROUND)) * (1 + 0.05 * cell_values(rng, view.x / 0.9, view.z / 0.9))[..., None]
+    paving = 1 + 0.05 * cell_values(rng, view.x / 0.9, view.z / 0.9)
+    pavement = _paint(view.x.shape, _choose(rng, GROUND)) * paving[..., None]
     base = np.where((view.z > kerb)[..., None], pavement, base)
     base = _mix(base, bgr("c9c6be"), (np.abs(view.z - kerb) < 0.13).astype(np.float32) * 0.8)
     left = float(rng.uniform(-3, 1))
@@ -161,8 +163,7 @@ def _park_ground(rng: np.random.Generator, view: _View, tile: F32, camera: Camer
     on_path = np.clip((half - np.abs(view.x - centre)) / 0.25, 0, 1)
     crossing = np.clip((1.3 - np.abs(view.z - camera.far_m * 0.62)) / 0.25, 0, 1)
     share = np.maximum(on_path, crossing)[..., None]
-    ground: F32 = (grass * (1 - share) + path * share).astype(np.float32)
-    return ground
+    return np.asarray(grass * (1 - share) + path * share, np.float32)
 
 
 def _facade(rng: np.random.Generator, view: _View, tile: F32) -> F32:
@@ -202,15 +203,28 @@ def _shops(rng: np.random.Generator, view: _View, tile: F32) -> F32:
     wall = tints[which] * (0.75 + 0.05 * sample(tile, x, y, 4.0))[..., None]
     inside = np.mod(x / width, 1)
     glass = (inside > 0.08) & (inside < 0.92) & (y < 2.6) & (y > 0.25)
-    goods = np.clip(0.5 + 0.3 * cell_values(rng, x / 0.55, y / 0.8), 0.1, 1.0)[..., None]
-    display = goods * (0.5 * tints[np.mod(which + 2, 6)] + 0.35)
-    wall = np.where(glass[..., None], display, wall).astype(np.float32)
+    wall = np.where(glass[..., None], _shelves(rng, x, y, tints), wall)
     board = (y > 2.75) & (y < 3.4)
-    wall = np.where(board[..., None], tints[np.mod(which + 3, 6)] * 0.6, wall).astype(np.float32)
-    letters = board & (np.abs(y - 3.07) < 0.16) & (cell_values(rng, x / 0.16, y * 0) > 0.2) & (inside > 0.2) & (inside < 0.8)
+    wall = np.where(board[..., None], tints[np.mod(which + 3, 6)] * 0.6, wall)
+    letters = board & (np.abs(y - 3.07) < 0.16) & (np.abs(inside - 0.5) < 0.3)
+    letters &= cell_values(rng, x / 0.16, y * 0) > 0.2
     wall = _mix(wall, (0.92, 0.94, 0.95), letters.astype(np.float32) * 0.9)
-    mullions = line_share(x / width + 0.0, 0.06, np.full_like(x, view.wall_pixel / width))
+    mullions = line_share(x / width, 0.06, np.full_like(x, view.wall_pixel / width))
     return _mix(wall, (0.25, 0.25, 0.27), mullions * 0.8)
+
+
+def _shelves(rng: np.random.Generator, x: F32, y: F32, tints: F32) -> F32:
+    """A lit shop window: goods of many heights on three shelves before a warm wall."""
+    level = np.mod(y - 0.25, 0.75)
+    shelf = np.floor((y - 0.25) / 0.75)
+    lamps = np.exp(-((np.mod(x / 1.1, 1) - 0.5) ** 2) / 0.05) * np.clip(y / 2.6, 0, 1) ** 2
+    back = (0.3 + 0.1 * y / 2.6 + 0.35 * lamps)[..., None] * np.array([0.8, 0.95, 1.05], np.float32)
+    tall = np.clip(0.36 + 0.12 * cell_values(rng, x / 0.27, shelf), 0.12, 0.6)
+    kind = np.mod(np.abs(cell_values(rng, x / 0.27, shelf) * 3).astype(np.int64) + shelf.astype(np.int64), 6)
+    goods = tints[kind] * (0.55 + 0.5 * lamps + 0.12 * cell_values(rng, x / 0.27, shelf))[..., None]
+    gap = np.mod(x / 0.27, 1) < 0.12
+    shown = np.where(((level < tall) & ~gap)[..., None], goods, back)
+    return _mix(shown, (0.32, 0.36, 0.4), (level > 0.7).astype(np.float32))
 
 
 def _panels(rng: np.random.Generator, view: _View, tile: F32) -> F32:
@@ -218,12 +232,27 @@ def _panels(rng: np.random.Generator, view: _View, tile: F32) -> F32:
     wall = _paint(x.shape, _choose(rng, WALL[2:5])) * (0.85 + 0.06 * sample(tile, x, y, 5.0))[..., None]
     pixel = np.full_like(x, view.wall_pixel)
     joints = np.maximum(line_share(x / 1.6, 0.02, pixel / 1.6), line_share(y / 1.1, 0.02, pixel / 1.1))
-    wall = _mix(wall, (0.2, 0.2, 0.22), joints * 0.7)
-    poster = (np.mod(x + float(rng.uniform(0, 4)), 4.6) < 1.7) & (y > 0.8) & (y < 2.7)
-    art = np.clip(0.5 + 0.25 * np.stack([cell_values(rng, x / 0.35, y / 0.5) for _ in range(3)], -1), 0.1, 0.95)
-    wall = np.where(poster[..., None], art.astype(np.float32), wall)
+    wall = _posters(rng, _mix(wall, (0.2, 0.2, 0.22), joints * 0.7), x, y)
     stripe = (np.abs(y - 3.1) < 0.14).astype(np.float32)
     return _mix(wall, _choose(rng, (bgr("2f5f9a"), bgr("b0392f"), bgr("2f7a5a"))), stripe)
+
+
+def _posters(rng: np.random.Generator, wall: F32, x: F32, y: F32) -> F32:
+    """Framed posters: a tinted sheet, a disc and lines of print."""
+    pitch, low, tall = 4.6, 0.8, 1.9
+    inks = np.array([bgr(h) for h in ("d9c9a3", "4a7a9a", "b5533c", "3f5f4f", "c99a3f", "6b5a86")], np.float32)
+    along = np.mod(x + float(rng.uniform(0, pitch)), pitch)
+    number = np.floor((x + float(rng.uniform(0, pitch))) / pitch).astype(np.int64) + int(rng.integers(6))
+    up = y - low
+    sheet = (along < 1.5) & (up > 0) & (up < tall)
+    disc = (along - 0.75) ** 2 + (up - 1.2) ** 2 < 0.22
+    print_lines = (up < 0.45) & (np.mod(up, 0.15) < 0.07) & (along > 0.2) & (along < 1.3) & (up > 0.08)
+    art = inks[np.mod(number, 6)] * (0.75 + 0.2 * up / tall)[..., None]
+    art = np.where(disc[..., None], inks[np.mod(number + 2, 6)], art)
+    art = np.where(print_lines[..., None], np.float32(0.9), art)
+    edge = (np.minimum(along, 1.5 - along) < 0.06) | (np.minimum(up, tall - up) < 0.06)
+    art = np.where(edge[..., None], np.float32(0.2), art)
+    return np.asarray(np.where(sheet[..., None], art, wall), np.float32)
 
 
 def _hedge(rng: np.random.Generator, view: _View, tile: F32) -> F32:
@@ -231,7 +260,8 @@ def _hedge(rng: np.random.Generator, view: _View, tile: F32) -> F32:
     sky = np.clip(y / 12, 0, 1)[..., None]
     wall = _paint(x.shape, bgr("d9dee2")) * (1 - sky) + _paint(x.shape, bgr("9dbbd8")) * sky
     wall *= (1 + 0.03 * sample(tile, x, y * 2.5, 18.0))[..., None]
-    for depth, (top, rough, colour) in enumerate(((6.0, 1.6, "6f8a63"), (3.6, 1.0, "4f7040"), (1.5, 0.25, "3f5f2f"))):
+    layers = ((6.0, 1.6, "6f8a63"), (3.6, 1.0, "4f7040"), (1.5, 0.25, "3f5f2f"))
+    for depth, (top, rough, colour) in enumerate(layers):
         edge = top + rough * sample(tile, x, x * 0 + depth, 11.0) + 0.3 * sample(tile, x, y, 1.6)
         leaf = 1 + 0.17 * sample(tile, x, y, 1.4) + 0.1 * sample(tile, y, x, 0.5) + 0.06 * (y - edge)
         green = _paint(x.shape, bgr(colour)) * np.clip(leaf, 0.3, 1.5)[..., None]

@@ -6,10 +6,13 @@ front, positive to the person's right) and gives ``(N, 3)`` BGR.
 
 from __future__ import annotations
 
-import numpy as np
+from typing import Any
 
-from personsearch.data.synthetic.appearance import Appearance, Colour, Garment
-from personsearch.data.synthetic.solid import F32, Paint
+import numpy as np
+from numpy.typing import NDArray
+
+from personsearch.data.synthetic.appearance import Appearance, Garment
+from personsearch.data.synthetic.solid import F32, Colour, Paint
 
 # The shoulders' half width in metres turns an angle on the torso into a length along the cloth.
 _GIRTH_M = 0.17
@@ -21,9 +24,8 @@ def _two(mask: F32, first: Colour, second: Colour) -> F32:
     return colours
 
 
-def _step(value: F32) -> F32:
-    stepped: F32 = (value > 0).astype(np.float32)
-    return stepped
+def _step(value: NDArray[np.floating[Any]]) -> F32:
+    return np.asarray(value > 0, np.float32)
 
 
 def pattern_mask(garment: Garment, down: F32, angle: F32, radius_m: float, length_m: float) -> F32:
@@ -44,7 +46,7 @@ def pattern_mask(garment: Garment, down: F32, angle: F32, radius_m: float, lengt
     if pattern == "pinstripes":
         return _step(np.sin(around * turn))
     if pattern == "plaid":
-        return (_step(np.sin(down * turn)) + _step(np.sin(around * turn))) * np.float32(0.5)
+        return np.asarray((_step(np.sin(down * turn)) + _step(np.sin(around * turn))) * 0.5, np.float32)
     if pattern == "dots":
         grid = turn * np.float32(0.8)
         return _step(np.sin(down * grid) * np.sin(around * grid) - np.float32(0.28))
@@ -169,6 +171,17 @@ def coat_paint(person: Appearance) -> Paint:
     def paint(down: F32, angle: F32) -> F32:
         colours = np.tile(np.asarray(person.upper.primary, np.float32), (len(down), 1))
         colours[np.abs(angle) < 0.05 + 0.22 * down] = np.asarray(person.lower, np.float32) * 0.7
+        return colours
+
+    return paint
+
+
+def backpack_paint(person: Appearance) -> Paint:
+    """A backpack with a darker pocket on its back."""
+
+    def paint(down: F32, angle: F32) -> F32:
+        colours = np.tile(np.asarray(person.bag_colour, np.float32), (len(down), 1))
+        colours[(np.abs(angle) > 2.2) & (np.abs(down - 0.28) < 0.08)] *= np.float32(0.7)
         return colours
 
     return paint

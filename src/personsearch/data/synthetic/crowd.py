@@ -14,7 +14,7 @@ from personsearch.data.synthetic.pose import Activity
 from personsearch.data.synthetic.scene import Actor, Scene
 from personsearch.data.synthetic.settings import SyntheticSettings
 
-# Pictures of people without identity are drawn from a population of their own.
+ACTIVITIES: tuple[Activity, ...] = ("walk", "stand", "phone")
 PASSER_BY = -1
 
 
@@ -54,7 +54,7 @@ def schedule(settings: SyntheticSettings, split: str) -> list[tuple[int, int, tu
 
 
 def spread(
-    rng: np.random.Generator, scene: Scene, people: Sequence[tuple[Appearance, int]],
+    rng: np.random.Generator, scene: Scene, people: Sequence[tuple[Appearance, int]]
 ) -> list[Actor]:
     """Gives each person a place, a heading and a moment of the walk; some walk in pairs, some stand."""
     actors: list[Actor] = []
@@ -64,7 +64,7 @@ def spread(
         stance = _free_place(rng, scene, actors, heading, actors[-1].stance if together and actors else None)
         if stance is None:
             continue
-        activity: Activity = ("walk", "stand", "phone")[int(rng.choice(3, p=(0.78, 0.14, 0.08)))]  # type: ignore[assignment]
+        activity = ACTIVITIES[int(rng.choice(len(ACTIVITIES), p=(0.78, 0.14, 0.08)))]
         actors.append(Actor(person, person_id, stance, float(rng.uniform(0, 2 * np.pi)), activity))
     return actors
 
@@ -106,7 +106,9 @@ def stroll(
     person: Appearance, person_id: int, camera: Camera, share: float, path: tuple[float, float, float, float],
     phase: float,
 ) -> Actor:
-    """A walker at ``share`` (0..1) of a straight path (from column, from Z, to column, to Z; columns 0..1 of the frame).
+    """A walker at ``share`` (0..1) of a straight path.
+
+    ``path`` is from column, from Z, to column, to Z; columns are shares of the frame's width.
 
     The phase of the gait follows from the distance walked, so that feet do not slide.
     """

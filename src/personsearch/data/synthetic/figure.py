@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from personsearch.data.synthetic import cloth
 from personsearch.data.synthetic.appearance import Appearance
 from personsearch.data.synthetic.camera import Camera
-from personsearch.data.synthetic.pose import Pose
-from personsearch.data.synthetic.solid import F32, Canvas, Light, Solid, capsule, lathe
+from personsearch.data.synthetic.pose import Point, Pose
+from personsearch.data.synthetic.solid import F32, Canvas, Colour, Light, Paint, Solid, capsule, lathe
 
 
 @dataclass(frozen=True)
@@ -95,7 +95,7 @@ class _Body:
         # The body is seen from the side of its place in the frame, too.
         self._yaw = stance.heading + float(np.arctan2(stance.x, stance.z))
 
-    def _view(self, point: NDArray[np.float64]) -> tuple[float, float, float]:
+    def _view(self, point: Point) -> tuple[float, float, float]:
         heading = self._stance.heading
         right = point[0] * np.cos(heading) + point[2] * np.sin(heading)
         near = -point[0] * np.sin(heading) + point[2] * np.cos(heading)
@@ -105,30 +105,34 @@ class _Body:
         depth = (near + point[1] * climb) * self._unit
         return float(column) * self._oversampling, float(row) * self._oversampling, float(depth)
 
-    def _limb(
-        self, start: NDArray[np.float64], end: NDArray[np.float64], radii_m: tuple[float, float],
-        paint: object, folds: float = 0.0, bulge_m: float = 0.0,
-    ) -> Solid:
+    def _shown(self, start: Point, end: Point) -> tuple[float, float]:
+        """Length in canvas pixels, and canvas pixels for a metre along the part.
+
+        A part that points at the viewer is short in the image: its pattern is squeezed with it.
+        """
         first, last = self._view(start), self._view(end)
         length = float(np.hypot(last[0] - first[0], last[1] - first[1]))
         real = max(float(np.linalg.norm(end - start)) * self._unit, 1e-6)
-        # A limb that points at the viewer is short in the image: its pattern is squeezed with it.
-        shown = self._unit * max(length / real, 0.05)
+        return length, self._unit * max(length / real, 0.05)
+
+    def _limb(
+        self, start: Point, end: Point, radii_m: tuple[float, float], paint: Paint | Colour, folds: float = 0.0,
+        bulge_m: float = 0.0,
+    ) -> Solid:
+        length, shown = self._shown(start, end)
         profile = capsule(length, radii_m[0] * self._unit, radii_m[1] * self._unit, bulge_m * self._unit)
-        return Solid(first, last, profile, paint, shown, 1.0, self._yaw, folds)  # type: ignore[arg-type]
+        return Solid(self._view(start), self._view(end), profile, paint, shown, 1.0, self._yaw, folds)
 
     def _upright(
-        self, top: NDArray[np.float64], bottom: NDArray[np.float64], outline: list[tuple[float, float]],
-        paint: object, flatness: float = 1.0, folds: float = 0.0,
+        self, top: Point, bottom: Point, outline: list[tuple[float, float]], paint: Paint | Colour,
+        flatness: float = 1.0, folds: float = 0.0,
     ) -> Solid:
-        first, last = self._view(top), self._view(bottom)
-        length = float(np.hypot(last[0] - first[0], last[1] - first[1]))
-        real = max(float(np.linalg.norm(bottom - top)) * self._unit, 1e-6)
-        shown = self._unit * max(length / real, 0.05)
+        length, shown = self._shown(top, bottom)
         profile = lathe(length, self._size * self._unit, outline)
-        return Solid(first, last, profile, paint, shown, flatness, self._yaw, folds)  # type: ignore[arg-type]
+        return Solid(self._view(top), self._view(bottom), profile, paint, shown, flatness, self._yaw, folds)
 
     def solids(self) -> list[Solid]:
+        """Every part, in canvas pixels; their depths decide what hides what."""
         return [*self._legs(), *self._torso(), *self._arms(), *self._head(), *self._bag()]
 
     def _legs(self) -> list[Solid]:
@@ -169,13 +173,13 @@ class _Body:
         waist = joints["waist"]
         if person.lower_kind == "skirt":
             hem = pelvis + (thighs - pelvis) * 0.92
-            flare = [(0.0, 0.0), (0.01, 0.083 * girth), (0.35, 0.1 * girth), (0.98, 0.115 * girth + 0.22 * spread), (1.0, 0.0)]
+            wide = 0.115 * girth + 0.22 * spread
+            flare = [(0.0, 0.0), (0.01, 0.083 * girth), (0.35, 0.1 * girth), (0.98, wide), (1.0, 0.0)]
             solids.append(self._upright(waist, hem, flare, cloth.skirt_paint(person), 0.8 + 1.2 * spread, 0.1))
         if person.upper_kind == "coat":
             hem = pelvis + (thighs - pelvis) * 0.98
-            flare = [
-                (0.0, 0.0), (0.01, 0.094 * girth), (0.35, 0.106 * girth), (0.98, 0.11 * girth + 0.18 * spread), (1.0, 0.0)
-            ]
+            wide = 0.11 * girth + 0.18 * spread
+            flare = [(0.0, 0.0), (0.01, 0.094 * girth), (0.35, 0.106 * girth), (0.98, wide), (1.0, 0.0)]
             solids.append(self._upright(waist, hem, flare, cloth.coat_paint(person), 0.78 + 1.2 * spread, 0.07))
         return solids
 
@@ -223,7 +227,8 @@ class _Body:
             solids.append(self._limb(brow, brim, (0.03 * size, 0.018 * size), person.hat_colour))
         elif person.hair == "hood":
             nape = neck + back * 0.045 * size
-            solids.append(self._limb(nape, nape + up * 0.02 * size, (0.05 * size, 0.05 * size), person.upper.primary, 0.08))
+            hood = person.upper.primary
+            solids.append(self._limb(nape, nape + up * 0.02 * size, (0.05 * size, 0.05 * size), hood, 0.08))
         return solids
 
     def _bag(self) -> list[Solid]:
@@ -238,13 +243,7 @@ class _Body:
         if person.bag == "backpack":
             behind = np.array([0.0, 0.0, -(0.068 + 0.03 * person.girth) * size])
             top, bottom = neck + spine * 0.08 + behind, neck + spine * 0.78 + behind
-
-            def pocket(down: object, angle: object) -> object:
-                colours = np.tile(np.asarray(colour, np.float32), (len(down), 1))  # type: ignore[arg-type]
-                colours[(np.abs(angle) > 2.2) & (np.abs(down - 0.28) < 0.08)] = dark  # type: ignore[arg-type,operator]
-                return colours
-
-            return [self._upright(top, bottom, rounded, pocket, 0.72)]
+            return [self._upright(top, bottom, rounded, cloth.backpack_paint(person), 0.72)]
         side = float(person.bag_side)
         if person.bag == "shoulder":
             at = pelvis + np.array([side * 0.105 * size * person.girth, 0.03 * size, -0.01 * size])

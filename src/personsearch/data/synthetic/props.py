@@ -8,11 +8,11 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from personsearch.data.synthetic.appearance import CLOTH, Colour, bgr
+from personsearch.data.synthetic.appearance import CLOTH, bgr
 from personsearch.data.synthetic.backdrop import Place
 from personsearch.data.synthetic.camera import Camera
 from personsearch.data.synthetic.figure import Sprite, finish, render_solids
-from personsearch.data.synthetic.solid import F32, Light, Paint, Solid, lathe
+from personsearch.data.synthetic.solid import F32, Colour, Light, Paint, Solid, lathe
 
 _OVERSAMPLING = 3
 Point3 = tuple[float, float, float]
@@ -206,10 +206,13 @@ def _car(rng: np.random.Generator, camera: Camera, x: float, z: float, light: Li
     depth = 1.5
     sketch.box(x, 0.9, z + 0.1, (3.6, 0.02, depth), colour)
     sketch.face([(x + a, y, z + depth) for a, y in cabin], colour, 0.7)
-    sketch.face([(x - 1.1, 1.42, z + 0.15), (x + 0.5, 1.42, z + 0.15), (x + 0.5, 1.42, z + depth), (x - 1.1, 1.42, z + depth)], colour, 1.15)
+    roof = [(x + a, 1.42, z + b) for a, b in ((-1.1, 0.15), (0.5, 0.15), (0.5, depth), (-1.1, depth))]
+    sketch.face(roof, colour, 1.15)
     sketch.face([(x + a, y, z + 0.12) for a, y in cabin], colour, 0.95)
-    for panes in ([(-1.45, 0.97), (-0.35, 0.96), (-0.35, 1.36), (-1.02, 1.36)], [(-0.25, 0.96), (0.95, 0.94), (0.42, 1.36), (-0.25, 1.36)]):
-        sketch.face([(x + a, y, z + 0.11) for a, y in panes], glass)
+    rear = [(-1.45, 0.97), (-0.35, 0.96), (-0.35, 1.36), (-1.02, 1.36)]
+    front = [(-0.25, 0.96), (0.95, 0.94), (0.42, 1.36), (-0.25, 1.36)]
+    for pane in (rear, front):
+        sketch.face([(x + a, y, z + 0.11) for a, y in pane], glass)
     sketch.face([(x + a, y, z) for a, y in lower], colour, 0.85)
     sketch.face([(x - 2.1, 0.3, z), (x + 2.1, 0.3, z), (x + 2.1, 0.45, z), (x - 2.1, 0.45, z)], colour, 0.6)
     for wheel in (-1.3, 1.3):

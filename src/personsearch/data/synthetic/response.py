@@ -44,8 +44,9 @@ class Response:
 def draw_response(seed: int, name: str, day: int) -> Response:
     """The response of the camera called ``name``; white balance wanders a little from day to day."""
     rng = rng_for(seed, "response", name)
-    gains = np.exp(np.clip(rng.normal(0, 0.13, 3), -0.24, 0.24))
-    gains = gains / gains[1] ** 0.7
+    # White balance errs along blue to yellow; green to magenta much less.
+    warmth, tint = np.clip(rng.normal(0, 0.13), -0.22, 0.22), np.clip(rng.normal(0, 0.045), -0.08, 0.08)
+    gains = np.exp([-warmth, -tint, warmth])
     saturation = float(rng.uniform(0.55, 1.2))
     luma = np.array([0.114, 0.587, 0.299])
     matrix = np.eye(3) * saturation + (1 - saturation) * luma[None, :]
@@ -107,15 +108,17 @@ def expose(scene: F32, response: Response, seed: int, moment: tuple[int | str, .
     curve = (response.black + (1 - response.black) * (np.arange(4096) / 4095) ** response.gamma) * 255
     picture = curve.astype(np.float32)[levels]
     bank = _noise_bank(seed)
-    offset = int(rng.integers(0, _NOISE - height * width * 3)) if height * width * 3 < _NOISE else 0
-    grain = bank[(offset + np.arange(height * width * 3)) % _NOISE] if offset == 0 else bank[offset : offset + height * width * 3]
-    picture += np.float32(response.noise) * grain.reshape(picture.shape)
-    return np.clip(picture + 0.5, 0, 255).astype(np.uint8)
+    offset = int(rng.integers(_NOISE // 4))
+    grain = np.resize(bank[offset : offset + picture.size], picture.shape)
+    picture += np.float32(response.noise) * grain
+    return np.asarray(np.clip(picture + 0.5, 0, 255), np.uint8)
 
 
 def jpeg(picture: NDArray[np.uint8], response: Response) -> bytes:
     """The picture as JPEG of the camera's quality."""
     done, data = cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, response.jpeg_quality])
     if not done:
-        raise InputError("this OpenCV cannot write JPEG", expected="a build with JPEG", remedy="pip install opencv-python")
+        raise InputError(
+            "this OpenCV cannot write JPEG", expected="a build with JPEG", remedy="pip install opencv-python"
+        )
     return bytes(data.tobytes())

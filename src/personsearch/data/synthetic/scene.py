@@ -182,7 +182,8 @@ def _person_shadow(frame: F32, scene: Scene, pose: Pose, actor: Actor) -> None:
         _darken(frame, lines, darkness, 0.025 * unit)
     feet = [(on_ground((f"{side}_ankle", f"{side}_toe"), False), thick) for side in ("left", "right")]
     _darken(frame, feet, 0.45, 0.05 * unit)
-    _darken(frame, [(on_ground(("left_hip", "right_hip"), False), 0.35 * unit * camera.height_m / stance.z + 2)], 0.3, 0.16 * unit)
+    below = on_ground(("left_hip", "right_hip"), False)
+    _darken(frame, [(below, 0.35 * unit * camera.height_m / stance.z + 2)], 0.3, 0.16 * unit)
 
 
 def _prop_shadow(frame: F32, camera: Camera, prop: Prop) -> None:

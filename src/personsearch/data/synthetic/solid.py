@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 F32 = NDArray[np.float32]
 Paint = Callable[[F32, F32], F32]
+Colour = tuple[float, float, float]
 _TABLE = 192
 
 
@@ -47,7 +48,7 @@ class Solid:
     start: tuple[float, float, float]
     end: tuple[float, float, float]
     profile: Sequence[tuple[float, float]]
-    paint: Paint | tuple[float, float, float]
+    paint: Paint | Colour
     px_per_m: float
     flatness: float = 1.0
     yaw: float = 0.0
@@ -96,7 +97,7 @@ class Canvas:
         index, along = index[inside], along[inside]
         # The visible half of the ellipse: the angle whose projection is `unit`, on the viewer's side.
         turned = np.float32(np.arctan2(solid.flatness * sin_yaw, cos_yaw))
-        angle = turned + np.arccos(unit)
+        angle = np.asarray(turned + np.arccos(unit), np.float32)
         cos_angle, sin_angle = np.cos(angle), np.sin(angle)
         radius = radii[index]
         rise = (solid.end[2] - solid.start[2]) / max(length, 1.0)
@@ -114,8 +115,9 @@ class Canvas:
         shade = _shade(normal_side, normal_near, -slopes[index], (along_x, along_y), light)
         if solid.folds:
             front = angle - np.float32(np.pi / 2)
-            shade *= 1 + solid.folds * np.sin(metres * 41 + 2.2 * np.sin(front * 3.1 + metres * 9))
-        colour: F32 | tuple[float, float, float]
+            wave = np.sin(metres * 41 + 2.2 * np.sin(front * 3.1 + metres * 9))
+            shade *= (1 + solid.folds * wave).astype(np.float32)
+        colour: F32 | Colour
         if callable(solid.paint):
             # Angle 0 is the front, wrapped to -pi..pi.
             front = np.mod(angle + np.float32(np.pi / 2), np.float32(2 * np.pi)) - np.float32(np.pi)
@@ -139,19 +141,19 @@ def _tables(profile: Sequence[tuple[float, float]]) -> tuple[F32, F32, float, fl
 
 
 def _shade(side: F32, near: F32, along: F32, axis: tuple[float, float], light: Light) -> F32:
-    size = np.sqrt(side * side + near * near)
-    side, near = side / size, near / size
-    length = np.sqrt(1 + along * along)
-    # `side` points along (axis_y, -axis_x), `along` along the axis.
-    right = (side * axis[1] + along * axis[0]) / length
-    down = (along * axis[1] - side * axis[0]) / length
-    near = near / length
+    size = np.hypot(side, near)
+    length = np.hypot(np.float32(1), along)
+    across = side / size
+    # `across` points along (axis_y, -axis_x), `along` along the axis.
+    right = (across * axis[1] + along * axis[0]) / length
+    down = (along * axis[1] - across * axis[0]) / length
+    facing_viewer = near / size / length
     to_right, to_down, to_near = light.direction
-    facing = right * to_right + down * to_down + near * to_near
+    facing = right * to_right + down * to_down + facing_viewer * to_near
     # Half-wrapped Lambert: the sky lights what the sun does not reach; the ground darkens what looks down.
     diffuse = np.clip(0.25 + 0.75 * facing, 0, None)
-    shade: F32 = light.ambient * (0.86 - 0.22 * down + 0.14 * near) + light.diffuse * diffuse
-    return shade.astype(np.float32)
+    shade = light.ambient * (0.86 - 0.22 * down + 0.14 * facing_viewer) + light.diffuse * diffuse
+    return np.asarray(shade, np.float32)
 
 
 def capsule(length_px: float, start_radius: float, end_radius: float, middle: float = 0.0) -> list[tuple[float, float]]:

@@ -97,7 +97,7 @@ def write_video(
     scene = scene_of(settings.seed, f"camera{number}", number, 0, settings.video_wh)
     walks = plan_walks(settings, people, query["person_id"], scene.camera)
     path = folder / "search.mp4"
-    writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"mp4v"), settings.video_fps, settings.video_wh)
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"mp4v"), settings.video_fps, settings.video_wh)
     if not writer.isOpened():
         raise _no_codec(path)
     frames = []
