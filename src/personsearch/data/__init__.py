@@ -1,8 +1,9 @@
 """Data sets as one kind of thing: labelled frames, identities, and the searches asked of them.
 
-`open_dataset` gives a `SearchDataset` for a folder (docs/conventions.md); `TrainingLoader` turns one into
-batches. ``sample`` is the contract, ``folder`` reads the project's own format, ``transforms`` varies a
-training frame. Only ``loader`` needs torch, so it is imported when it is first asked for.
+`open_dataset` gives a `SearchDataset` for a folder (docs/conventions.md) or a composite specification;
+`TrainingLoader` turns one into batches. ``sample`` is the contract, ``folder`` reads the project's own format,
+``motchallenge`` sequences, ``composites`` pastes people on street images, ``mixed`` joins data sets,
+``transforms`` varies a training frame. Only ``loader`` needs torch: it is imported when first asked for.
 """
 
 from __future__ import annotations

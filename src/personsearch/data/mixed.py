@@ -13,11 +13,11 @@ from personsearch.data.sample import UNLABELLED, Frame, Query, Sample, SearchDat
 class MixedDataset:
     """Draws each index from one of several data sets, by a seeded choice that never changes.
 
-    The first data set keeps its identities and its queries' meaning is lost with its indices, so a mix has no
-    queries; people of the others become unlabelled. A mix is for training.
+    The first data set keeps its identities; people of the others become unlabelled. A mix is for training: it
+    has no queries, as an index may show a frame of any of its parts.
 
     Args:
-        first: the data set whose identities are learnt; index i of the mix is its frame i modulo its length.
+        first: the data set whose identities are learnt; index i of the mix is its frame i, where it is drawn.
         others: data sets that only teach what a person looks like.
         weights: share of each of ``others``; together at most 1, the rest is ``first``'s.
         seed: of the choice.
