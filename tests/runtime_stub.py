@@ -30,6 +30,7 @@ RED, GREEN, BLUE = (0, 0, 255), (0, 255, 0), (255, 0, 0)
 def search_graph(batch: int | str = 1) -> onnx.ModelProto:
     """frames -> boxes, scores, embeddings as the module says."""
     width, height = INPUT_WH
+    quadrant = [height // 2, width // 2]
     constants = {
         "boxes_all": QUADRANT_BOXES[None], "flat": np.array([0, 3, 4]), "scale": np.float32(1 / 85),
         "one": np.float32(1), "four": np.array([4]), "last": np.array([-1]), "column": np.array([2]),
@@ -39,9 +40,7 @@ def search_graph(batch: int | str = 1) -> onnx.ModelProto:
     nodes = [
         helper.make_node("Cast", ["frames"], ["float"], to=TensorProto.FLOAT),
         helper.make_node("Transpose", ["float"], ["chw"], perm=[0, 3, 1, 2]),
-        helper.make_node(
-            "AveragePool", ["chw"], ["pooled"], kernel_shape=[height // 2, width // 2], strides=[height // 2, width // 2]
-        ),
+        helper.make_node("AveragePool", ["chw"], ["pooled"], kernel_shape=quadrant, strides=quadrant),
         helper.make_node("Reshape", ["pooled", "flat"], ["channels"]),
         helper.make_node("Transpose", ["channels"], ["colours"], perm=[0, 2, 1]),
         helper.make_node("ReduceSum", ["colours", "last"], ["bright"], keepdims=0),
