@@ -54,7 +54,8 @@ def _best_matches(
     dataset: SearchDataset,
     best: int,
 ) -> tuple[Match, ...]:
-    searched = [i for i in (query.gallery or range(len(found))) if i != query.image_index]
+    gallery = range(len(found)) if query.gallery is None else dict.fromkeys(query.gallery)
+    searched = [image for image in gallery if image != query.image_index]
     ranked = []
     for image in searched:
         similarities = cosine_similarity(embedding[None], found[image].embeddings)[0]
