@@ -13,6 +13,7 @@ from personsearch.core.similarity import l2_normalise
 from personsearch.data import Query, Sample
 
 PEOPLE, IMAGES = 4, 9
+SIZE = np.array([30, 60], np.float32)
 LOWER = np.array([0, 15, 0, 15], np.float32)
 
 
