@@ -38,7 +38,7 @@ def open_source(text: str, *, rate_hz: float | None = None, keep_going: bool = F
         return LiveSource(int(address), rate_hz=rate_hz)
     image_rate_hz = rate_hz or _IMAGE_RATE_HZ
     path = Path(address)
-    if path.is_dir():
+    if address and path.is_dir():
         return ImageSource(address, folder_images(path), rate_hz=image_rate_hz, keep_going=keep_going)
     if not path.is_file():
         if re.search(r"%\d*d", path.name):

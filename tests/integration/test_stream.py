@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import http.server
 import json
 import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -19,6 +21,7 @@ SECRET = "hunter2"
 # `personsearch` as the base install runs it: an import of what it does not have is an error.
 BASE_INSTALL = """
 import sys
+import threading
 class Refuse:
     def find_spec(self, name, path=None, target=None):
         if name.partition(".")[0] in "torch torchvision lightning onnx scipy matplotlib tensorrt_rtx".split():
@@ -191,3 +194,40 @@ def test_a_stop_publishes_what_was_found(folder: Path, number: signal.Signals) -
 def _some_matches(folder: Path, out: str) -> bool:
     # The folder appears when all is done; until then it grows in a hidden one beside it.
     return any(True for _ in folder.glob(f".{out}.*/crops/red/*.jpg"))
+
+
+class _Camera(http.server.BaseHTTPRequestHandler):
+    """A network camera: thirty JPEG pictures, then silence."""
+
+    def do_GET(self) -> None:
+        picture = cv2.imencode(".jpg", stub.scene((0, stub.RED)))[1].tobytes()
+        self.send_response(200)
+        self.send_header("Content-Type", "multipart/x-mixed-replace; boundary=next")
+        self.end_headers()
+        for _ in range(30):
+            self.wfile.write(b"--next\r\nContent-Type: image/jpeg\r\n")
+            self.wfile.write(f"Content-Length: {len(picture)}\r\n\r\n".encode() + picture + b"\r\n")
+            time.sleep(0.02)
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Keeps the test's output clean."""
+
+
+def test_a_network_camera(folder: Path) -> None:
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), _Camera) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        address = f"http://admin:{SECRET}@127.0.0.1:{server.server_port}/live?token={SECRET}"
+        result = personsearch(
+            "stream", "art", "--source", "env:CAMERA_URL", "--query", "red.png", "--out", "camera", "--json",
+            cwd=folder, CAMERA_URL=address,
+        )
+        server.shutdown()
+    assert result.returncode == 0, result.stderr
+    summary = json.loads(result.stdout)
+    frames = summary["frames"]
+    assert summary["source"]["live"]
+    assert summary["settings"]["mode"] == "latest"
+    assert frames["processed"] + frames["dropped"] == frames["decoded"] > 0
+    assert "the live source ended or stalled" in summary["notes"]
+    assert SECRET not in result.stdout + result.stderr
+    assert not any(SECRET.encode() in path.read_bytes() for path in (folder / "camera").iterdir())
