@@ -116,11 +116,11 @@ def describe(summary: dict[str, Any], out: Path) -> str:
         brief = f", {query['brief_visits']} single frames not counted" if query["brief_visits"] else ""
         lines.append(
             f"{query['name']}: {len(visits) or 'no'} visit{'' if len(visits) == 1 else 's'}{brief} "
-            f"(similarity {summary['settings']['threshold']:.2f} or more)"
+            f"(similarity {summary['settings']['threshold']:.3f} or more)"
         )
         lines += [
             f"  {clock(visit['start_s'])} to {clock(visit['end_s'])}  {visit['frames']} frames, "
-            f"best {visit['best_similarity']:.2f} at {clock(visit['best_time_s'])}, "
+            f"best {visit['best_similarity']:.3f} at {clock(visit['best_time_s'])}, "
             f"{visit.get('best_name') or 'frame ' + str(visit['best_frame'])}"
             for visit in visits[:10]
         ]
@@ -129,7 +129,7 @@ def describe(summary: dict[str, Any], out: Path) -> str:
         if not visits and query["most_similar"]:
             best = query["most_similar"][0]
             where = best.get("name") or f"frame {best['frame']}"
-            lines.append(f"  most similar: {best['similarity']:.2f} at {clock(best['time_s'])}, {where}")
+            lines.append(f"  most similar: {best['similarity']:.3f} at {clock(best['time_s'])}, {where}")
     stages = summary["stages"]
     lines.append("ms a frame, p50/p90: " + ", ".join(
         f"{name.replace('_', ' ')} {values['p50_ms']:.1f}/{values['p90_ms']:.1f}"
