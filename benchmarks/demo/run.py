@@ -109,27 +109,38 @@ def open_folders(out: Path) -> DemoFolders:
     """An empty demo folder at ``out``; what an earlier demo left there is removed.
 
     Raises:
-        InputError: ``out`` is a file, or a folder with something in it that no demo wrote.
+        InputError: ``out`` is a file, the working folder, cannot be written, or holds something no demo wrote.
     """
     root = out.expanduser()
-    if root.exists():
-        if not root.is_dir():
-            raise InputError("is a file", where=str(out), expected="a folder to write", remedy="choose another --out")
-        if any(root.iterdir()):
-            if not _is_demo(root):
-                raise InputError(
-                    "holds other files, which would be lost",
-                    where=str(out),
-                    expected="a new or empty folder, or one of an earlier demo",
-                    remedy="choose another --out",
-                )
-            # Renamed first: a removal that is interrupted must not leave half of an old demo under this name.
-            old = root.with_name(f".{root.name}.{uuid.uuid4().hex[:8]}.old")
-            root.rename(old)
-            shutil.rmtree(old)
-    root.mkdir(parents=True, exist_ok=True)
-    _mark(root, complete=False)
+    place = root.resolve()
+    if place in (Path.cwd(), *Path.cwd().parents):
+        raise InputError("is the folder you are in, or above it", where=str(out), remedy="name a folder of its own")
+    try:
+        if place.exists():
+            _clear(place, out)
+        place.mkdir(parents=True, exist_ok=True)
+        _mark(place, complete=False)
+    except OSError as error:
+        raise InputError("cannot be written", where=str(out), remedy=error.strerror or "choose another --out") from None
     return DemoFolders(root)
+
+
+def _clear(place: Path, out: Path) -> None:
+    if not place.is_dir():
+        raise InputError("is a file", where=str(out), expected="a folder to write", remedy="choose another --out")
+    if not any(place.iterdir()):
+        return
+    if not _is_demo(place):
+        raise InputError(
+            "holds other files, which would be lost",
+            where=str(out),
+            expected="a new or empty folder, or one of an earlier demo",
+            remedy="choose another --out",
+        )
+    # Renamed first: a removal that is interrupted must not leave half of an old demo under this name.
+    old = place.with_name(f".{place.name}.{uuid.uuid4().hex[:8]}.old")
+    place.rename(old)
+    shutil.rmtree(old)
 
 
 def figures(

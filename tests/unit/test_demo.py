@@ -46,6 +46,32 @@ def test_a_file_is_no_folder(tmp_path: Path) -> None:
         open_folders(tmp_path / "demo")
 
 
+def test_a_place_below_a_file_cannot_be_written(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match="cannot be written"):
+        open_folders(tmp_path / "file" / "demo")
+
+
+@pytest.mark.parametrize("name", [".", ".."])
+def test_the_working_folder_is_not_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    inside = tmp_path / "demo" / "inside"
+    open_folders(tmp_path / "demo")
+    inside.mkdir()
+    monkeypatch.chdir(tmp_path / "demo" if name == "." else inside)
+    with pytest.raises(InputError, match="the folder you are in"):
+        open_folders(Path(name))
+    assert inside.is_dir()
+
+
+def test_a_link_to_an_earlier_demo_is_followed(tmp_path: Path) -> None:
+    old = open_folders(tmp_path / "elsewhere")
+    (old.root / "report.html").write_text("old")
+    (tmp_path / "link").symlink_to(tmp_path / "elsewhere")
+    open_folders(tmp_path / "link")
+    assert (tmp_path / "link").is_symlink()
+    assert [path.name for path in (tmp_path / "elsewhere").iterdir()] == ["demo.json"]
+
+
 def test_one_seed_reaches_every_stage() -> None:
     settings = standard_settings(7)
     assert settings.seed == 7
