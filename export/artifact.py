@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import platform
 import shutil
 from datetime import datetime, timezone
@@ -67,6 +68,13 @@ def update_figures(artifact: Path, figures: dict[str, Any], match_threshold: flo
         InputError: not an artifact, or a value that a manifest cannot hold.
     """
     manifest = read_manifest(artifact)
+    for name, value in figures.items():
+        try:
+            json.dumps(value, allow_nan=False)
+        except (TypeError, ValueError):
+            raise InputError(
+                f"figure `{name}` is not a finite number or a plain value", where=str(artifact), remedy="leave it out"
+            ) from None
     content = manifest.model_dump(mode="json")
     content["figures"] = {**content["figures"], **figures}
     if match_threshold is not None:

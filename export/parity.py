@@ -29,7 +29,7 @@ from personsearch.export.graphs import Graphs, Rows, TorchGraphs
 MATCH_IOU = 0.5
 DRIFT = 1e-5
 DRIFTED_COPIES = 2
-MAX_UNSETTLED = 0.2
+MAX_UNSETTLED = 0.5
 ROWS_PER_FRAME = 4
 
 
@@ -269,8 +269,10 @@ def _spread(values: list[float], *, low: bool) -> dict[str, float]:
 
 
 def _failures(measured: Measured, limits: Limits) -> list[str]:
-    if not measured.cosine:
+    if not measured.rows:
         return ["no detection to compare"]
+    if not measured.cosine:
+        return [f"none of {measured.rows} detections could be compared"]
     failures = []
 
     def demand(held: bool, words: str) -> None:

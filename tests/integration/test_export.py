@@ -1,0 +1,135 @@
+"""`personsearch export`: from a checkpoint to an artifact, and what happens when that must not be."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import pytest
+import yaml
+from tiny_runs import teacher_recipe, write_folder
+from typer.testing import CliRunner, Result
+
+from personsearch.cli.app import app
+from personsearch.core.errors import InputError
+from personsearch.core.files import sha256_file
+from personsearch.core.manifest import load_artifact
+from personsearch.train import run_training
+
+SMALL_MODEL = {"trunk": {"kind": "depthwise", "stem_channels": 4, "channels": [4, 6, 8], "modules": 1},
+               "anchor_heights": [32, 56], "rpn_channels": 8, "pool_size": 4, "pre_nms": 12, "proposals": 6,
+               "rois_per_image": 8, "train_proposals": 16}  # fmt: skip
+QUICK = ["gate_frames=3", "query_boxes=2"]
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_folder(tmp_path_factory.mktemp("data") / "set")
+
+
+@pytest.fixture(scope="module")
+def checkpoint(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    recipe = teacher_recipe(data, model=SMALL_MODEL, epochs=1)
+    return run_training(recipe, tmp_path_factory.mktemp("run") / "tiny", resume=False)
+
+
+@pytest.fixture(scope="module")
+def artifact(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("artifacts") / "fp32"
+    result = export(checkpoint, "--out", out, *QUICK)
+    assert result.exit_code == 0, result.output
+    return out
+
+
+def export(*arguments: object) -> Result:
+    return CliRunner().invoke(app, ["export", *map(str, arguments)])
+
+
+def test_the_artifact_is_complete_and_knows_its_origin(artifact: Path, checkpoint: Path) -> None:
+    manifest = load_artifact(artifact)
+    assert sorted(path.name for path in artifact.iterdir()) == [
+        "MODEL_CARD.md", "manifest.json", "query.onnx", "search.onnx",
+    ]  # fmt: skip
+    assert manifest.checkpoint_sha256 == sha256_file(checkpoint)
+    assert manifest.recipe["model"]["proposals"] == manifest.max_detections == 6
+    assert [entry.name for entry in manifest.training_data] == ["tiny"]
+    assert manifest.parity["passed"] is True
+    assert manifest.parity["frames_from"] == "drawn"
+    assert manifest.builder["onnx"]
+    frames = np.zeros((1, 64, 96, 3), dtype=np.uint8)
+    session = onnxruntime.InferenceSession(str(artifact / "search.onnx"), providers=["CPUExecutionProvider"])
+    boxes, scores, embeddings = session.run(None, {"frames": frames})
+    assert boxes.shape == (1, 6, 4)
+    assert scores.shape == (1, 6)
+    assert embeddings.shape == (1, 6, manifest.embedding_dim)
+
+
+def test_int8_is_calibrated_gated_and_smaller(checkpoint: Path, artifact: Path, data: Path, tmp_path: Path) -> None:
+    # A network trained for five steps has no margin between people: this checks the road, not the accuracy.
+    recipe = tmp_path / "int8.yaml"
+    loose = {"frames": 4, "min_matched": 0.3, "min_mean_cosine": 0.5}
+    recipe.write_text(yaml.safe_dump({"precision": "int8", "quantise": loose}))
+    out = tmp_path / "int8"
+    result = export(checkpoint, "--out", out, "--recipe", recipe, "--calibration", data, "--json", *QUICK)
+    assert result.exit_code == 0, result.output
+    printed = json.loads(result.stdout)
+    assert printed == load_artifact(out).model_dump(mode="json")
+    assert printed["precision"] == "int8"
+    assert printed["parity"]["frames_from"] == "tiny"
+    weights = b"weight_quantized"
+    assert weights in (out / "search.onnx").read_bytes()
+    assert weights in (out / "query.onnx").read_bytes()
+
+
+def test_a_failed_gate_leaves_what_was_there_and_force_replaces_it(
+    checkpoint: Path, artifact: Path, tmp_path: Path
+) -> None:
+    out = Path(shutil.copytree(artifact, tmp_path / "artifact"))
+    before = (out / "manifest.json").read_bytes()
+    impossible = [*QUICK, "min_embedding_cosine=1.0", "max_box_difference_px=0.00000001"]
+    refused = export(checkpoint, "--out", out, *impossible)
+    assert refused.exit_code == 1
+    assert "parity gate failed" in refused.output
+    assert (out / "manifest.json").read_bytes() == before
+    forced = export(checkpoint, "--out", out, "--force", "--name", "renamed", "max_detections=4", *impossible)
+    assert forced.exit_code == 0
+    assert "FAILED" in forced.output
+    manifest = load_artifact(out)
+    assert (manifest.name, manifest.max_detections) == ("renamed", 4)
+    assert manifest.parity["passed"] is False
+    assert manifest.parity["failures"]
+    assert [path.name for path in tmp_path.iterdir()] == ["artifact"]
+
+
+def bad(*arguments: object) -> str:
+    result = export(*arguments)
+    assert isinstance(result.exception, InputError), result.output
+    assert "\n" not in str(result.exception)
+    return str(result.exception)
+
+
+def test_bad_input_gets_one_line_and_leaves_nothing(checkpoint: Path, data: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    text = tmp_path / "notes.txt"
+    text.write_text("not a checkpoint")
+    assert "no such checkpoint" in bad(tmp_path / "missing.pt", "--out", out)
+    assert "cannot be read as a checkpoint" in bad(text, "--out", out)
+    assert "precision `fp8` is unknown" in bad(checkpoint, "--out", out, "--precision", "fp8")
+    assert "int8 needs frames" in bad(checkpoint, "--out", out, "--precision", "int8")
+    assert "notes.txt" in bad(checkpoint, "--out", out, "--calibration", text)
+    assert "unknown key `colour`" in bad(checkpoint, "--out", out, "colour=red")
+    assert "max_detections is 99" in bad(checkpoint, "--out", out, "max_detections=99")
+    assert "match threshold 2" in bad(checkpoint, "--out", out, "--match-threshold", "2")
+    assert "is not an artifact" in bad(checkpoint, "--out", data)
+    assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
+    assert (data / "dataset.json").is_file()
+
+
+@pytest.mark.parametrize("path", sorted((Path(__file__).parents[2] / "recipes" / "export").glob("*.yaml")), ids=str)
+def test_every_export_recipe_loads(path: Path) -> None:
+    from personsearch.cli.export import load_export_recipe
+
+    assert load_export_recipe(path, None, []).precision in path.stem
