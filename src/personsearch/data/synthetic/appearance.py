@@ -32,7 +32,7 @@ def bgr(hexadecimal: str) -> Colour:
 
 
 CLOTH = tuple(
-    bgr(h) for h in ("23242a", "e4e2dc", "83868c", "26376b", "b3282d", "2f7a4a", "dcae2e", "6ba3cf", "8a5a36", "74478a")
+    bgr(h) for h in ("23242a", "e4e2dc", "83868c", "26376b", "b3282d", "2f7a4a", "dcae2e", "6ba3cf", "2a8a86", "74478a")
 )
 SKIN = tuple(bgr(h) for h in ("f0c8a8", "dba57e", "b97f55", "8a5a3a", "5c3a26"))
 HAIR = tuple(bgr(h) for h in ("1c1715", "3a261a", "6e4524", "a97c43", "8d8a86", "7c2f1c"))

@@ -141,17 +141,27 @@ class _Body:
         bare = person.lower_kind in ("shorts", "skirt")
         thigh_radii = (0.057 * wide, 0.043 * wide)
         shin_radii = (0.034 * wide, 0.023 * wide) if bare else (0.041 * wide, 0.034 * wide)
-        solids = []
+        solids = [self._hips()] if person.lower_kind != "skirt" else []
         for side in ("left", "right"):
             hip, knee, ankle, toe = (joints[f"{side}_{part}"] for part in ("hip", "knee", "ankle", "toe"))
             thigh = cloth.leg_paint(person, shin=False, length_m=0.245 * size)
             shin = cloth.leg_paint(person, shin=True, length_m=0.24 * size)
             folds = 0.0 if person.lower_kind == "skirt" else 0.07
-            solids.append(self._limb(hip, knee, thigh_radii, thigh, folds))
+            # The cap of the thigh begins below the joint, or it would come through the shirt.
+            solids.append(self._limb(hip + 0.2 * (knee - hip), knee, thigh_radii, thigh, folds))
             solids.append(self._limb(knee, ankle, shin_radii, shin, 0.0 if bare else 0.07, 0.008 * size if bare else 0))
             heel = ankle + np.array([0.0, -0.012 * size, -0.018 * size])
             solids.append(self._limb(heel, toe, (0.024 * size, 0.017 * size), person.shoes))
         return solids
+
+    def _hips(self) -> Solid:
+        person, joints = self._person, self._pose.joints
+        top = joints["pelvis"] + np.array([0.0, 0.01 * self._size, 0.0])
+        crotch = joints["pelvis"] - np.array([0.0, 0.055 * self._size, 0.0])
+        wide = 0.093 * person.girth
+        outline = [(0.0, 0.0), (0.02, wide), (0.55, wide), (0.85, 0.8 * wide), (1.0, 0.0)]
+        paint = cloth.leg_paint(person, shin=False, length_m=0.3 * self._size)
+        return self._upright(top, crotch, outline, paint, 0.56, 0.06)
 
     def _torso(self) -> list[Solid]:
         person, joints = self._person, self._pose.joints

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from personsearch.core.errors import InputError
 from personsearch.core.files import atomic_dir, write_json
 from personsearch.core.seeding import rng_for
 from personsearch.data.synthetic.appearance import Appearance, draw_appearances
@@ -47,7 +48,7 @@ def generate(
         progress: called with frames done and frames in all.
 
     Raises:
-        InputError: this OpenCV cannot write JPEG or MPEG-4.
+        InputError: this OpenCV cannot write JPEG or MPEG-4, or there are too few test frames for a query.
     """
     total = settings.train_frames + settings.test_frames + settings.video_frames
     done = 0
@@ -165,7 +166,12 @@ def _video_query(annotations: dict[str, Any], settings: SyntheticSettings) -> di
     others = [
         query for query in annotations["queries"]
         if images[query["image_id"]]["camera_id"] != settings.train_cameras
-    ] or annotations["queries"]
+    ]
+    if not others:
+        raise InputError(
+            "no test identity is seen by two cameras, so the video has no query", where="test_frames",
+            expected="more frames than " + str(settings.test_frames), remedy="raise it",
+        )
     query = max(others, key=lambda each: (each["bbox"][3], -each["person_id"]))
     x, y, width, height = query["bbox"]
     return {

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-F32 = NDArray[np.float32]
+from personsearch.data.synthetic.texture import F32, Floats
+
 Paint = Callable[[F32, F32], F32]
 Colour = tuple[float, float, float]
 _TABLE = 192
@@ -73,60 +74,71 @@ class Canvas:
 
     def draw(self, solid: Solid, light: Light) -> None:
         """Draws ``solid`` where it is nearer to the viewer than what is there."""
-        height, width = self.covered.shape
-        x1, y1, x2, y2 = solid.bounds()
-        left, top = max(0, int(x1)), max(0, int(y1))
-        right, bottom = min(width, int(x2) + 2), min(height, int(y2) + 2)
-        if left >= right or top >= bottom:
+        surface = _surface(solid, *self.covered.shape)
+        if surface is None:
             return
-        axis = np.array([solid.end[0] - solid.start[0], solid.end[1] - solid.start[1]])
-        length = float(np.hypot(*axis))
-        along_x, along_y = axis / length if length > 1e-3 else (0.0, 1.0)
-        x = np.arange(left, right, dtype=np.float32)[None, :] + np.float32(0.5 - solid.start[0])
-        y = np.arange(top, bottom, dtype=np.float32)[:, None] + np.float32(0.5 - solid.start[1])
-        along = x * np.float32(along_x) + y * np.float32(along_y)
-        across = x * np.float32(along_y) - y * np.float32(along_x)
-        radii, slopes, first, step = _tables(solid.profile)
-        index = np.clip((along - np.float32(first)) * np.float32(1 / step), 0, _TABLE - 1).astype(np.int32)
-        cos_yaw, sin_yaw = float(np.cos(solid.yaw)), float(np.sin(solid.yaw))
-        half_width = radii[index] * np.float32(np.hypot(cos_yaw, solid.flatness * sin_yaw))
-        inside = np.nonzero(np.abs(across) < half_width)
-        if not inside[0].size:
-            return
-        unit = across[inside] / half_width[inside]
-        index, along = index[inside], along[inside]
-        # The visible half of the ellipse: the angle whose projection is `unit`, on the viewer's side.
-        turned = np.float32(np.arctan2(solid.flatness * sin_yaw, cos_yaw))
-        angle = np.asarray(turned + np.arccos(unit), np.float32)
-        cos_angle, sin_angle = np.cos(angle), np.sin(angle)
-        radius = radii[index]
-        rise = (solid.end[2] - solid.start[2]) / max(length, 1.0)
-        near = radius * (sin_angle * (solid.flatness * cos_yaw) - cos_angle * sin_yaw)
-        near += np.float32(solid.start[2]) + along * np.float32(rise)
-        rows, columns = inside[0] + top, inside[1] + left
-        visible = near > self._depth[rows, columns]
+        visible = surface.depth > self._depth[surface.rows, surface.columns]
         if not visible.any():
             return
-        rows, columns, index = rows[visible], columns[visible], index[visible]
-        cos_angle, sin_angle, angle = cos_angle[visible], sin_angle[visible], angle[visible]
-        metres = along[visible] * np.float32(1 / solid.px_per_m)
+        rows, columns, angle = surface.rows[visible], surface.columns[visible], surface.angle[visible]
+        metres = surface.along[visible] * np.float32(1 / solid.px_per_m)
+        cos_angle, sin_angle = np.cos(angle), np.sin(angle)
+        cos_yaw, sin_yaw = float(np.cos(solid.yaw)), float(np.sin(solid.yaw))
         normal_side = cos_angle * cos_yaw + sin_angle * (sin_yaw / solid.flatness)
         normal_near = sin_angle * (cos_yaw / solid.flatness) - cos_angle * sin_yaw
-        shade = _shade(normal_side, normal_near, -slopes[index], (along_x, along_y), light)
+        shade = _shade(normal_side, normal_near, -surface.slope[visible], surface.axis, light)
+        # Angle 0 is the front from here on, wrapped to -pi..pi.
+        front = np.mod(angle + np.float32(np.pi / 2), np.float32(2 * np.pi)) - np.float32(np.pi)
         if solid.folds:
-            front = angle - np.float32(np.pi / 2)
-            wave = np.sin(metres * 41 + 2.2 * np.sin(front * 3.1 + metres * 9))
+            wave = np.sin(metres * 41 + 2.2 * np.sin(front * 3 + metres * 9))
             shade *= (1 + solid.folds * wave).astype(np.float32)
-        colour: F32 | Colour
-        if callable(solid.paint):
-            # Angle 0 is the front, wrapped to -pi..pi.
-            front = np.mod(angle + np.float32(np.pi / 2), np.float32(2 * np.pi)) - np.float32(np.pi)
-            colour = solid.paint(metres, front)
-        else:
-            colour = solid.paint
-        self._depth[rows, columns] = near[visible]
+        colour = solid.paint(metres, front) if callable(solid.paint) else np.asarray(solid.paint, np.float32)
+        self._depth[rows, columns] = surface.depth[visible]
         self.covered[rows, columns] = True
-        self.bgr[rows, columns] = np.asarray(colour, np.float32) * shade[:, None]
+        self.bgr[rows, columns] = colour * shade[:, None]
+
+
+@dataclass(frozen=True)
+class _Surface:
+    """The pixels that a solid covers and, for each, the surface point seen there; ``angle`` is pi/2 in front."""
+
+    rows: NDArray[np.intp]
+    columns: NDArray[np.intp]
+    along: F32
+    angle: F32
+    slope: F32
+    depth: F32
+    axis: tuple[float, float]
+
+
+def _surface(solid: Solid, height: int, width: int) -> _Surface | None:
+    x1, y1, x2, y2 = solid.bounds()
+    left, top = max(0, int(x1)), max(0, int(y1))
+    right, bottom = min(width, int(x2) + 2), min(height, int(y2) + 2)
+    if left >= right or top >= bottom:
+        return None
+    reach = (solid.end[0] - solid.start[0], solid.end[1] - solid.start[1])
+    length = float(np.hypot(*reach))
+    axis = (reach[0] / length, reach[1] / length) if length > 1e-3 else (0.0, 1.0)
+    x = np.arange(left, right, dtype=np.float32)[None, :] + np.float32(0.5 - solid.start[0])
+    y = np.arange(top, bottom, dtype=np.float32)[:, None] + np.float32(0.5 - solid.start[1])
+    along = x * np.float32(axis[0]) + y * np.float32(axis[1])
+    across = x * np.float32(axis[1]) - y * np.float32(axis[0])
+    radii, slopes, first, step = _tables(solid.profile)
+    index = np.clip((along - np.float32(first)) * np.float32(1 / step), 0, _TABLE - 1).astype(np.int32)
+    cos_yaw, sin_yaw = float(np.cos(solid.yaw)), float(np.sin(solid.yaw))
+    half_width = radii[index] * np.float32(np.hypot(cos_yaw, solid.flatness * sin_yaw))
+    rows, columns = np.nonzero(np.abs(across) < half_width)
+    if not rows.size:
+        return None
+    # The visible half of the ellipse: the angle whose projection is the pixel, on the viewer's side.
+    turned = np.float32(np.arctan2(solid.flatness * sin_yaw, cos_yaw))
+    angle = np.asarray(turned + np.arccos(across[rows, columns] / half_width[rows, columns]), np.float32)
+    index, along = index[rows, columns], along[rows, columns]
+    rise = (solid.end[2] - solid.start[2]) / max(length, 1.0)
+    depth = radii[index] * (np.sin(angle) * (solid.flatness * cos_yaw) - np.cos(angle) * sin_yaw)
+    depth = np.asarray(depth + np.float32(solid.start[2]) + along * np.float32(rise), np.float32)
+    return _Surface(rows + top, columns + left, along, angle, slopes[index], depth, axis)
 
 
 def _tables(profile: Sequence[tuple[float, float]]) -> tuple[F32, F32, float, float]:
@@ -140,7 +152,7 @@ def _tables(profile: Sequence[tuple[float, float]]) -> tuple[F32, F32, float, fl
     return table.astype(np.float32), slopes.astype(np.float32), float(positions[0]), step
 
 
-def _shade(side: F32, near: F32, along: F32, axis: tuple[float, float], light: Light) -> F32:
+def _shade(side: Floats, near: Floats, along: F32, axis: tuple[float, float], light: Light) -> F32:
     size = np.hypot(side, near)
     length = np.hypot(np.float32(1), along)
     across = side / size

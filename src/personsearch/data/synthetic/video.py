@@ -65,7 +65,7 @@ def plan_walks(
     others = [int(i) for i in rng.permutation(len(people)) if int(i) != query_id][:5]
     passers_by = draw_appearances(settings.seed, "test passers-by", settings.passers_by)
     extras = [(people[i], i) for i in others]
-    extras += [(passers_by[int(i)], PASSER_BY) for i in rng.choice(len(passers_by), 4, replace=False)]
+    extras += [(passers_by[int(i)], PASSER_BY) for i in rng.permutation(len(passers_by))[:4]]
     for number, (person, person_id) in enumerate(extras):
         begin = -0.25 + 1.05 * number / len(extras) + float(rng.uniform(-0.04, 0.04))
         depths = camera.near_m + span * rng.uniform(0.15, 0.85, 2)
