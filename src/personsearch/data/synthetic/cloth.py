@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from personsearch.data.synthetic.appearance import Appearance, Garment
-from personsearch.data.synthetic.solid import F32, Colour, Paint
+from personsearch.data.synthetic.solid import Colour, Paint
+from personsearch.data.synthetic.texture import F32
 
 # The shoulders' half width in metres turns an angle on the torso into a length along the cloth.
 _GIRTH_M = 0.17

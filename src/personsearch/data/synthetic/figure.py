@@ -12,7 +12,8 @@ from personsearch.data.synthetic import cloth
 from personsearch.data.synthetic.appearance import Appearance
 from personsearch.data.synthetic.camera import Camera
 from personsearch.data.synthetic.pose import Point, Pose
-from personsearch.data.synthetic.solid import F32, Canvas, Colour, Light, Paint, Solid, capsule, lathe
+from personsearch.data.synthetic.solid import Canvas, Colour, Light, Paint, Solid, capsule, lathe
+from personsearch.data.synthetic.texture import F32
 
 
 @dataclass(frozen=True)

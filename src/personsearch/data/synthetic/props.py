@@ -12,7 +12,8 @@ from personsearch.data.synthetic.appearance import CLOTH, bgr
 from personsearch.data.synthetic.backdrop import Place
 from personsearch.data.synthetic.camera import Camera
 from personsearch.data.synthetic.figure import Sprite, finish, render_solids
-from personsearch.data.synthetic.solid import F32, Colour, Light, Paint, Solid, lathe
+from personsearch.data.synthetic.solid import Colour, Light, Paint, Solid, lathe
+from personsearch.data.synthetic.texture import F32
 
 _OVERSAMPLING = 3
 Point3 = tuple[float, float, float]
