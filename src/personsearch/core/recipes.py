@@ -75,6 +75,12 @@ class ModelRecipe(StrictModel):
     rois_per_image: Positive = Field(default=64, description="RoIs sampled an image in training")
     positive_fraction: Fraction = Field(default=0.5, description="at most this share of them is positive")
     dropout: Fraction = Field(default=0.0, description="on the embedding before the identity layer")
+    roi_negative_iou: Fraction = Field(
+        default=0.5, description="a RoI below it is background; OIM's 0.5 (NAE takes 0.1); between it and 0.5 left out"
+    )
+    refine_bins: Positive = Field(
+        default=1, description="side of the grid that class and box layers see; 1 is HDL's global average"
+    )
     stripes: Positive = Field(
         default=1, description="horizontal stripes averaged apart in the embedding; 1 is HDL's global average"
     )
@@ -182,6 +188,9 @@ class ExportRecipe(StrictModel):
 
     max_detections: Positive | None = Field(
         default=None, description="K, rows of the outputs; none: the model's proposals"
+    )
+    input_wh: tuple[Positive, Positive] | None = Field(
+        default=None, description="network input of the artifact, pixels; none: the training's. Anchors keep their size"
     )
     query_boxes: Positive = Field(default=8, description="boxes the query graph takes at once")
     opset: Annotated[int, Field(ge=17, le=20)] = Field(default=18, description="TensorRT 10.0's parser ends at 20")

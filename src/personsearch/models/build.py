@@ -40,6 +40,7 @@ def build_model(recipe: ModelRecipe, preprocess: Preprocess, person_count: int) 
         person_count,
         attention=recipe.attention,
         stripes=recipe.stripes,
+        refine_bins=recipe.refine_bins,
         dropout=recipe.dropout,
         identity_scale=recipe.identity_scale,
     )
@@ -60,6 +61,7 @@ def build_model(recipe: ModelRecipe, preprocess: Preprocess, person_count: int) 
         train_proposals=recipe.train_proposals,
         rois_per_image=recipe.rois_per_image,
         positive_fraction=recipe.positive_fraction,
+        roi_negative_iou=recipe.roi_negative_iou,
     )
 
 

@@ -59,8 +59,9 @@ class ShuffleNet(Trunk):
     """ShuffleNetV2 x0.5 whose scales are joined in one map at stride 8 or 16.
 
     Stride 16, HDL's, is five rows of features for a person of 80 pixels; stride 8 keeps ten, which the embedding
-    needs and a trunk this thin can afford. Every scale is brought to the map's stride (averaged down, or
-    bilinear up), concatenated and mixed by a 1x1 convolution and a separable module.
+    needs and a trunk this thin can afford. Every scale goes through a 1x1 convolution, is brought to the map's
+    stride (averaged down, or bilinear up) and added; a separable module mixes the sum. Adding after the
+    convolutions is the same function as concatenating before one, at a quarter of the memory traffic.
     """
 
     def __init__(
@@ -81,9 +82,10 @@ class ShuffleNet(Trunk):
             parts = [ShuffleUnit(channels, width, 2)] + [ShuffleUnit(width, width, 1) for _ in range(units - 1)]
             setattr(self, f"stage{index + 2}", nn.Sequential(*parts))
             channels = width
-        joined = STEM_CHANNELS + sum(width for _, width in STAGES)
+        scales = (STEM_CHANNELS, *(width for _, width in STAGES))
+        self.laterals = nn.ModuleList(nn.Conv2d(width, neck_channels, 1, bias=False) for width in scales)
         self.neck = nn.Sequential(
-            conv_norm_relu(joined, neck_channels, 1), SeparableModule(neck_channels, neck_channels, 1)
+            nn.BatchNorm2d(neck_channels), nn.ReLU(inplace=True), SeparableModule(neck_channels, neck_channels, 1)
         )
         self.attention = build_attention(attention, neck_channels)
         initialise(self)
@@ -99,7 +101,9 @@ class ShuffleNet(Trunk):
         for level in range(2):
             taps[f"feature.{level}"] = scales[level]
         size = (images.shape[2] // self.stride, images.shape[3] // self.stride)
-        joined = torch.cat([_resample(scale, size) for scale in scales], dim=1)
+        joined = _join(scales[0], self.laterals[0], size)
+        for scale, lateral in zip(scales[1:], list(self.laterals)[1:], strict=True):
+            joined = joined + _join(scale, lateral, size)
         return attend(self.attention, "2", self.neck(joined), taps)
 
     def person_block(self) -> nn.Module:
@@ -128,10 +132,12 @@ class ShuffleNet(Trunk):
         self.load_state_dict({name: state[name] for name in own}, strict=False)
 
 
-def _resample(x: Tensor, size_hw: tuple[int, int]) -> Tensor:
-    if (x.shape[2], x.shape[3]) == size_hw:
-        return x
+def _join(x: Tensor, lateral: nn.Module, size_hw: tuple[int, int]) -> Tensor:
+    # Averaging and the 1x1 convolution commute, so each happens where the map is smaller.
     if x.shape[2] > size_hw[0]:
         factor = x.shape[2] // size_hw[0]
-        return F.avg_pool2d(x, factor, factor)
+        x = F.avg_pool2d(x, factor, factor)
+    x = lateral(x)
+    if (x.shape[2], x.shape[3]) == size_hw:
+        return x
     return F.interpolate(x, size=size_hw, mode="bilinear", align_corners=False)

@@ -31,7 +31,7 @@ class TwoStageSearch(SearchModel):
     """Detects and embeds people in two stages (HDL, section 3.2; what the paper leaves open is Faster R-CNN's).
 
     Anchors: positive at IoU 0.7, negative below 0.3, 256 a frame. RoIs: the proposals and the true boxes,
-    positive at IoU 0.5, negative below. NMS, counts and thresholds are keyword arguments.
+    positive at IoU 0.5, negative below ``roi_negative_iou``. NMS, counts and thresholds are keyword arguments.
 
     The true boxes of people with identity always take part in the embedding, also where sampling would have
     left them out: they are what queries are embedded from.
@@ -58,6 +58,7 @@ class TwoStageSearch(SearchModel):
         train_proposals: int = 256,
         rois_per_image: int = 64,
         positive_fraction: float = 0.5,
+        roi_negative_iou: float = 0.5,
     ) -> None:
         super().__init__()
         width, height = preprocess.input_wh
@@ -69,7 +70,7 @@ class TwoStageSearch(SearchModel):
         self.pre_nms, self.proposals = pre_nms, proposals
         self.rpn_nms_iou, self.nms_iou = rpn_nms_iou, nms_iou
         self.train_proposals, self.rois_per_image = train_proposals, rois_per_image
-        self.positive_fraction = positive_fraction
+        self.positive_fraction, self.roi_negative_iou = positive_fraction, roi_negative_iou
         self.normalise = FrameNormaliser(preprocess)
         self.trunk, self.subnet, self.head = trunk, subnet, head
         map_hw = (height // trunk.stride, width // trunk.stride)
@@ -137,7 +138,12 @@ class TwoStageSearch(SearchModel):
             proposals, people, ignored, person_ids, strict=True
         ):
             found = match(
-                candidates, found_people, found_ignored, positive_iou=0.5, negative_iou=0.5, best_for_each=False
+                candidates,
+                found_people,
+                found_ignored,
+                positive_iou=0.5,
+                negative_iou=self.roi_negative_iou,
+                best_for_each=False,
             )
             chosen, negative = sample(found, max(0, self.rois_per_image - len(found_people)), self.positive_fraction)
             person = torch.cat([torch.arange(len(found_people), device=candidates.device), found.person[chosen]])

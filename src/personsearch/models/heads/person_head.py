@@ -23,8 +23,9 @@ class PersonOutput:
 class PersonHead(nn.Module):
     """Batch norm, the trunk's last block, pooling, batch norm; identity, class and box layers on top.
 
-    Differs from the paper in one option: ``stripes`` above 1 averages horizontal stripes apart and concatenates
-    them, which keeps what is worn where; 1 is the paper's global average.
+    Differs from the paper in two options, each 1 there. ``stripes`` averages horizontal stripes apart and
+    concatenates them for the embedding, which keeps what is worn where. ``refine_bins`` gives the class and box
+    layers a grid of averages instead of one: from a global average a box's error can hardly be read.
 
     Args:
         block: the per-person block, ``(R, C, h, w)`` to ``(R, c, h', w')``.
@@ -33,6 +34,7 @@ class PersonHead(nn.Module):
         person_count: identities of the training set.
         attention: attention residual module after the block.
         stripes: horizontal parts of the embedding; must divide h'.
+        refine_bins: side of the refinement's grid; must divide h' and w'.
         dropout: on the embedding before the identity layer.
         identity_scale: none for HDL's linear layer, a number for cosine logits times it.
     """
@@ -46,18 +48,19 @@ class PersonHead(nn.Module):
         *,
         attention: AttentionKind = "full",
         stripes: int = 1,
+        refine_bins: int = 1,
         dropout: float = 0.0,
         identity_scale: float | None = None,
     ) -> None:
         super().__init__()
         self.embedding_dim = channels * stripes
-        self._stripes, self._scale = stripes, identity_scale
+        self._stripes, self._bins, self._scale = stripes, refine_bins, identity_scale
         self.norm_in = nn.BatchNorm2d(in_channels)
         self.block = block
         self.attention = build_attention(attention, channels)
         self.norm_out = nn.BatchNorm1d(self.embedding_dim)
-        self.class_logits = nn.Linear(self.embedding_dim, 2)
-        self.box_deltas = nn.Linear(self.embedding_dim, 4)
+        self.class_logits = nn.Linear(channels * refine_bins**2, 2)
+        self.box_deltas = nn.Linear(channels * refine_bins**2, 4)
         self.dropout = nn.Dropout(dropout)
         self.identity = nn.Linear(self.embedding_dim, person_count, bias=identity_scale is None)
         for layer, std in ((self.class_logits, 0.01), (self.box_deltas, 0.001), (self.identity, 0.01)):
@@ -67,10 +70,9 @@ class PersonHead(nn.Module):
         """``(R, C, h, w)`` pooled crops to a `PersonOutput`; notes level ``person`` in ``taps`` when given."""
         x = self.block(self.norm_in(pooled))
         x = attend(self.attention, "person", x, {} if taps is None else taps)
-        parts = x.mean(dim=3) if self._stripes > 1 else x.mean(dim=(2, 3))
-        if self._stripes > 1:
-            parts = parts.reshape(parts.shape[0], parts.shape[1], self._stripes, -1).mean(dim=3).flatten(1)
-        return PersonOutput(self.class_logits(parts), self.box_deltas(parts), self.norm_out(parts))
+        cells = _averages(x, self._bins, self._bins)
+        stripes = _averages(x, self._stripes, 1)
+        return PersonOutput(self.class_logits(cells), self.box_deltas(cells), self.norm_out(stripes))
 
     def identity_logits(self, raw_embedding: Tensor) -> Tensor:
         """``(R, P)`` logits of the training identities."""
@@ -79,3 +81,12 @@ class PersonHead(nn.Module):
             logits: Tensor = self.identity(raw_embedding)
             return logits
         return self._scale * F.linear(F.normalize(raw_embedding), F.normalize(self.identity.weight))
+
+
+def _averages(x: Tensor, rows: int, columns: int) -> Tensor:
+    """Averages of ``(R, C, h, w)`` over a grid of cells, as ``(R, C * rows * columns)``."""
+    if rows == columns == 1:
+        return x.mean(dim=(2, 3))
+    count, channels, height, width = x.shape
+    grid = x.reshape(count, channels, rows, height // rows, columns, width // columns)
+    return grid.mean(dim=(3, 5)).flatten(1)
