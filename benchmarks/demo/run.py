@@ -19,7 +19,7 @@ from personsearch.benchmarks.demo.checks import judge
 from personsearch.benchmarks.demo.ranking import rank_people
 from personsearch.benchmarks.demo.settings import DemoFolders, DemoSettings
 from personsearch.benchmarks.report import Check, Report, Row, StageTime, render_page
-from personsearch.benchmarks.report.table import terminal_table
+from personsearch.benchmarks.report.table import terminal_tables
 from personsearch.benchmarks.systems import open_system
 from personsearch.core.errors import InputError
 from personsearch.core.files import atomic_file, write_json
@@ -63,7 +63,8 @@ class DemoOutcome:
 
     def show(self, console: Console) -> None:
         """Prints table, checks and where the report lies."""
-        console.print(terminal_table(self.rows, "On held-out identities and cameras"))
+        for table in terminal_tables(self.rows, "On held-out identities and cameras", console.width):
+            console.print(table)
         for check in self.checks:
             word, colour = ("passed", "green") if check.passed else ("FAILED", "bold red")
             console.print(f"[{colour}]{word}[/]  {check.claim}: {check.measured}", highlight=False, soft_wrap=True)

@@ -12,6 +12,7 @@ from rich.table import Table
 from personsearch.benchmarks.report.content import Row
 
 MISSING = "–"
+WIDE = 128
 
 
 @dataclass(frozen=True)
@@ -58,15 +59,23 @@ def _groups() -> list[tuple[str, int]]:
     return groups
 
 
-def terminal_table(rows: Sequence[Row], title: str) -> Table:
-    """The table for `rich`, figures aligned right."""
+def terminal_tables(rows: Sequence[Row], title: str, width: int) -> list[Table]:
+    """The table for `rich`, figures aligned right; accuracy and cost apart where ``width`` letters hold no more."""
+    if width >= WIDE:
+        return [_terminal_table(rows, title, COLUMNS)]
+    split = next(i for i, column in enumerate(COLUMNS) if column.group == "Scene")
+    measured = [row for row in rows if any(column.key in row.figures for column in COLUMNS[split:])]
+    return [_terminal_table(rows, title, COLUMNS[:split]), _terminal_table(measured, "", COLUMNS[split:])]
+
+
+def _terminal_table(rows: Sequence[Row], title: str, columns: Sequence[Column]) -> Table:
     table = Table(title=title, title_justify="left", header_style="bold", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
     table.add_column("Stage", no_wrap=True)
-    for column in COLUMNS:
+    for column in columns:
         words = [word for word in (*column.group.split(), column.title, column.unit) if word]
         table.add_column("\n".join(words), justify="right", vertical="bottom", no_wrap=True)
     for row in rows:
-        table.add_row(row.name, *(column.text(row) for column in COLUMNS), style="bold" if row.emphasis else None)
+        table.add_row(row.name, *(column.text(row) for column in columns), style="bold" if row.emphasis else None)
     return table
 
 

@@ -15,7 +15,7 @@ from rich.console import Console
 from personsearch.benchmarks.report import Check, Match, Picture, Ranking, Report, Row, StageTime, render_page
 from personsearch.benchmarks.report.charts import INK, Line, Panel, line_panels, timeline
 from personsearch.benchmarks.report.pictures import crop, data_uri, fit
-from personsearch.benchmarks.report.table import COLUMNS, MISSING, html_table, terminal_table
+from personsearch.benchmarks.report.table import COLUMNS, MISSING, html_table, terminal_tables
 
 
 def picture(width: int = 20, height: int = 40, level: int = 90) -> np.ndarray:
@@ -127,11 +127,19 @@ def test_zero_is_shown_as_zero() -> None:
     assert COLUMNS[0].text(Row("x", "", {COLUMNS[0].key: 0.0})) == "0.0"
 
 
-def test_terminal_table_holds_the_same_figures() -> None:
-    console = Console(width=160, record=True, file=io.StringIO())
-    console.print(terminal_table((Row("Teacher", "", {"map": 0.512}),), "title"))
-    line = next(line for line in console.export_text().splitlines() if "Teacher" in line)
-    assert line.split()[:4] == ["Teacher", MISSING, MISSING, "51.2"]
+@pytest.mark.parametrize(("width", "tables"), [(160, 1), (80, 2)])
+def test_terminal_tables_hold_every_figure_at_any_width(width: int, tables: int) -> None:
+    figures = {column.key: (number + 1) / column.scale for number, column in enumerate(COLUMNS)}
+    console = Console(width=width, record=True, file=io.StringIO())
+    made = terminal_tables((Row("Colour histogram", "", figures), Row("Chance", "", {"map": 0.5})), "title", width)
+    assert len(made) == tables
+    for table in made:
+        console.print(table)
+    text = console.export_text()
+    assert "…" not in text
+    lines = [line for line in text.splitlines() if "Colour histogram" in line]
+    shown = [float(value) for line in lines for value in line.split()[2:]]
+    assert shown == [number + 1 for number in range(len(COLUMNS))]
 
 
 def test_charts_follow_the_page_colours() -> None:
