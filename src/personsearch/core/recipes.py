@@ -173,14 +173,19 @@ class QuantiseRecipe(StrictModel):
     """Static int8 for CPUs: uint8 activations, int8 weights a channel, calibrated on frames."""
 
     frames: Positive = Field(default=64, description="calibration frames, from the training split")
-    method: Literal["minmax", "entropy", "percentile"] = "minmax"
+    method: Literal["minmax", "entropy", "percentile"] = Field(
+        default="percentile", description="how ranges are found; minmax spends its steps on the long tails of activations"
+    )
     percentile: float = Field(default=99.99, gt=50, le=100, description="of activations kept, for method percentile")
     float_layers: tuple[str, ...] = Field(
-        default=("*.attention*", "*.class_logits.*", "*.box_deltas.*"),
-        description="patterns of weight names (`trunk.stem.0.weight`) whose convolutions stay float",
-    )
-    min_matched: Fraction = Field(default=0.9, description="gate: share of torch's detections that int8 must find")
-    min_mean_cosine: Fraction = Field(default=0.97, description="gate: mean cosine to torch's embeddings")
+        default=(
+            "*.trunk.stem.*", "*.trunk.first_conv.*", "*.trunk.conv1.*",
+            "*.attention*", "*.class_logits.*", "*.box_deltas.*",
+        ),
+        description="patterns of weight names (`.trunk.stem.0.weight`) whose convolutions stay float",
+    )  # fmt: skip
+    min_matched: Fraction = Field(default=0.85, description="gate: share of torch's detections that int8 must find")
+    min_mean_cosine: Fraction = Field(default=0.9, description="gate: mean cosine to torch's embeddings")
 
 
 class ExportRecipe(StrictModel):
