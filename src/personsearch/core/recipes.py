@@ -174,7 +174,7 @@ class QuantiseRecipe(StrictModel):
 
     frames: Positive = Field(default=64, description="calibration frames, from the training split")
     method: Literal["minmax", "entropy", "percentile"] = Field(
-        default="percentile", description="how ranges are found; minmax spends its steps on the long tails of activations"
+        default="percentile", description="how ranges are found; minmax spends its steps on long tails"
     )
     percentile: float = Field(default=99.99, gt=50, le=100, description="of activations kept, for method percentile")
     float_layers: tuple[str, ...] = Field(
