@@ -1,10 +1,10 @@
 """Static int8 for CPUs: Q/DQ pairs round the convolutions, per-channel int8 weights, uint8 activations.
 
-Only convolutions are quantised, and those not all: the first one, attention gates and the layers that end in boxes
-and scores stay float (`QuantiseRecipe.float_layers`). Decoding, suppression, pooling, batch norm and the norm of the
-embedding are no convolutions and stay float too. One calibration, of the search graph, serves both graphs: where they
-share a convolution they share its ranges, so that an embedding of the query graph compares with those of the search
-graph.
+Only convolutions are quantised, and those not all: the first one, the gates of the attention and the layers that end
+in boxes and scores stay float (`QuantiseRecipe.float_layers`). Decoding, suppression, pooling, batch norm and the norm
+of the embedding are no convolutions and stay float too. One calibration, of the search graph, serves both graphs:
+where they share a convolution they share its ranges, so that an embedding of the query graph compares with those of
+the search graph.
 """
 
 from __future__ import annotations

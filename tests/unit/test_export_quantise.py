@@ -66,7 +66,7 @@ def test_weights_are_int8_with_one_scale_a_channel(quantised: Path) -> None:
 def test_first_layer_attention_and_last_layers_stay_float(quantised: Path) -> None:
     names = [item.name for item in onnx.load(str(quantised / "search.onnx")).graph.initializer]
     floats = [name for name in names if name.endswith(".weight") or name.endswith("weight_quantized")]
-    for part in ("trunk.stem", "attention", "class_logits", "box_deltas"):
+    for part in ("trunk.stem", "spatial_", "channel_", "class_logits", "box_deltas"):
         mine = [name for name in floats if part in name]
         assert mine
         assert not [name for name in mine if name.endswith("quantized")]

@@ -180,7 +180,7 @@ class QuantiseRecipe(StrictModel):
     float_layers: tuple[str, ...] = Field(
         default=(
             "*.trunk.stem.*", "*.trunk.first_conv.*", "*.trunk.conv1.*",
-            "*.attention*", "*.class_logits.*", "*.box_deltas.*",
+            "*.spatial_*", "*.channel_*", "*.class_logits.*", "*.box_deltas.*",
         ),
         description="patterns of weight names (`.trunk.stem.0.weight`) whose convolutions stay float",
     )  # fmt: skip
