@@ -36,9 +36,7 @@ def marked_box(image: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
 def test_without_variation_it_is_the_letterbox() -> None:
     frame = np.random.default_rng(0).integers(0, 256, (100, 192, 3), dtype=np.uint8)
     boxes = np.array([[10, 20, 40, 90]], dtype=np.float32)
-    image, moved, ids = TrainingTransform(recipe(), PREPROCESS)(
-        frame, boxes, np.array([4]), np.random.default_rng(1)
-    )
+    image, moved, ids = TrainingTransform(recipe(), PREPROCESS)(frame, boxes, np.array([4]), np.random.default_rng(1))
     expected, letterbox = PREPROCESS.letterbox(frame)
     np.testing.assert_array_equal(image, expected)
     np.testing.assert_allclose(moved, letterbox.to_input(boxes))

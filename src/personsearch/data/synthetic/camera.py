@@ -55,12 +55,12 @@ class Camera:
 def draw_camera(seed: int, name: str, frame_wh: tuple[int, int]) -> Camera:
     """The camera called ``name``: the same place and lens at whatever resolution.
 
-    A person of average stature is 44 px (of a 224 px frame) high at the far end and 100 to 150 px at the near end.
+    A person of average stature is 60 px (of a 224 px frame) high at the far end and 120 to 175 px at the near end.
     """
     rng = rng_for(seed, "camera", name)
     unit = frame_wh[1] / 224
-    tallest = float(rng.uniform(100, 150)) * unit
-    shortest = 44 * unit
+    tallest = float(rng.uniform(120, 175)) * unit
+    shortest = 60 * unit
     horizon = float(rng.uniform(4, 52)) * unit
     focal = float(rng.uniform(0.85, 1.35)) * frame_wh[0]
     height = REFERENCE_STATURE_M * (frame_wh[1] * 0.975 - horizon) / tallest
