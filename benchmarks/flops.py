@@ -3,7 +3,7 @@
 Convention: one multiply-accumulate (MAC) is two FLOPs, and both are printed. Counted are convolutions and matrix
 products (fully connected layers); normalisation, activations, pooling, resizing and top-k are not. Three parts are
 kept apart: the *scene* (once a frame: trunk and person detection subnet), one *person* (the work on one RoI), of
-which a frame has K, and *selection* (the matrix products of the fixed-step NMS in the exported graph).
+which a frame has K, and *selection* (the exported graph's products of two activations: NMS and RoI pooling).
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class FlopsResult(StrictModel):
     persons: int = Field(description="K, RoIs a frame")
     scene_macs: int = Field(description="once a frame")
     person_macs: int = Field(description="for each person")
-    selection_macs: int = Field(description="NMS as matrix products; 0 where NMS is an operator")
+    selection_macs: int = Field(description="NMS and RoI pooling as matrix products; 0 where they are operators")
     parameters: int = Field(
         description="of what runs, without training's identity layer; a graph has its batch norms folded in"
     )
@@ -110,8 +110,8 @@ def module_macs(module: nn.Module, *inputs: Tensor) -> int:
 def count_graph(path: Path, *, subject: str) -> FlopsResult:
     """Counts an exported search graph from its static shapes; its batch is one frame.
 
-    A node belongs to the person part when its output has K rows, to selection when it multiplies a matrix into a
-    column (the fixed-step NMS), and to the scene otherwise.
+    A matrix product of two activations belongs to selection (NMS, RoI pooling); of what has weights, a node whose
+    output has K rows belongs to the person part, any other to the scene.
 
     Raises:
         InputError: not a search graph of one frame, or a shape cannot be inferred.
@@ -121,6 +121,8 @@ def count_graph(path: Path, *, subject: str) -> FlopsResult:
     shapes.update({tensor.name: tuple(tensor.dims) for tensor in model.graph.initializer})
     parts: dict[Part, int] = {"scene": 0, "person": 0, "selection": 0}
     rows: set[int] = set()
+    weights = set(_weights(model))
+    sources = {name: node for node in model.graph.node for name in node.output}
     for node in model.graph.node:
         if any(attribute.HasField("g") for attribute in node.attribute):
             raise InputError(f"holds a `{node.op_type}` with a graph inside", where=str(path), expected="static shapes")
@@ -128,7 +130,8 @@ def count_graph(path: Path, *, subject: str) -> FlopsResult:
         if macs is None:
             continue
         output = shapes[node.output[0]]
-        part = _part(node, shapes)
+        layer = any(_origin(name, sources) in weights for name in node.input[:2])
+        part: Part = "selection" if not layer else "scene" if output[0] == 1 else "person"
         parts[part] += macs
         if part == "person":
             rows.add(output[0])
@@ -202,11 +205,11 @@ def _node_macs(node: Any, shapes: dict[str, tuple[int, ...]], path: Path) -> int
     return math.prod(output) * (first[0] if transposed else first[-1])
 
 
-def _part(node: Any, shapes: dict[str, tuple[int, ...]]) -> Part:
-    output = shapes[node.output[0]]
-    if node.op_type == "MatMul" and len(output) == 3 and output[-1] == 1:
-        return "selection"
-    return "scene" if output[0] == 1 else "person"
+def _origin(name: str, sources: dict[str, Any]) -> str:
+    """The tensor that ``name`` is a dequantised or transposed form of."""
+    while name in sources and sources[name].op_type in ("DequantizeLinear", "Transpose"):
+        name = sources[name].input[0]
+    return name
 
 
 def _weights(model: Any) -> Iterator[str]:
@@ -218,8 +221,7 @@ def _weights(model: Any) -> Iterator[str]:
         if node.op_type not in ("Conv", "Gemm", "MatMul"):
             continue
         for name in node.input[1:]:
-            while name in made_by and made_by[name].op_type in ("DequantizeLinear", "Transpose"):
-                name = made_by[name].input[0]
+            name = _origin(name, made_by)
             if name in constants and name not in seen:
                 seen.add(name)
                 yield name

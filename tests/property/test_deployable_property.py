@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torchvision.ops import nms, roi_align
 
-from personsearch.models.deployable import fixed_nms, grid_pool
+from personsearch.models.deployable import fixed_nms, matrix_pool
 
 
 def crowd(seed: int, count: int, spread: float) -> Tensor:
@@ -51,7 +51,7 @@ def test_an_invalid_box_neither_stays_nor_suppresses(seed: int, count: int) -> N
 
 @given(st.integers(0, 10_000), st.sampled_from([8, 16]), st.sampled_from([1, 5, 7]))
 @settings(max_examples=40, deadline=None)
-def test_grid_pool_equals_roi_align(seed: int, stride: int, pool_size: int) -> None:
+def test_matrix_pool_equals_roi_align(seed: int, stride: int, pool_size: int) -> None:
     generator = torch.Generator().manual_seed(seed)
     feature = torch.randn(2, 3, 6, 9, generator=generator)
     width, height = 9 * stride, 6 * stride
@@ -59,4 +59,4 @@ def test_grid_pool_equals_roi_align(seed: int, stride: int, pool_size: int) -> N
     boxes = (ends * torch.tensor([width, height])).reshape(2, 4, 4)
     boxes[..., 2:] = torch.minimum(boxes[..., 2:] + 1, torch.tensor([width, height], dtype=torch.float32))
     expected = roi_align(feature, list(boxes), pool_size, 1 / stride, sampling_ratio=2, aligned=True)
-    torch.testing.assert_close(grid_pool(feature, boxes, pool_size, stride), expected, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(matrix_pool(feature, boxes, pool_size, stride), expected, atol=1e-4, rtol=1e-4)

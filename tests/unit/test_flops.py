@@ -76,7 +76,10 @@ def test_module_and_graph_agree_exactly(exported: tuple[nn.Module, Path]) -> Non
     graph = count_graph(path, subject="graph")
     assert (graph.scene_macs, graph.person_macs, graph.persons) == (module.scene_macs, module.person_macs, 6)
     # The fixed-step NMS: n - 1 products of n x n with a column, before (12) and after (6) the person head.
-    assert graph.selection_macs == 11 * 12 * 12 + 5 * 6 * 6
+    suppression = 11 * 12 * 12 + 5 * 6 * 6
+    # RoI pooling of 6 boxes on a 6 x 10 map of 32 channels: 7 rows each, then 7 columns of each row.
+    pooling = 6 * 7 * 6 * (10 * 32) + 6 * 7 * 7 * 10 * 32
+    assert graph.selection_macs == suppression + pooling
     whole = module_macs(model.deployable(), torch.empty(1, 96, 160, 3, dtype=torch.uint8, device="meta"))  # type: ignore[operator]
     assert graph.total_macs == whole
     assert graph.total_macs == module.total_macs + graph.selection_macs

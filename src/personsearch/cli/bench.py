@@ -54,7 +54,7 @@ def flops(
     rows = [
         ("scene, once a frame", result.scene_macs),
         ("one person", result.person_macs),
-        ("selection (NMS)", result.selection_macs),
+        ("selection (NMS, pooling)", result.selection_macs),
         (f"frame with K = {result.persons}", result.total_macs),
     ]
     width, height = result.input_wh

@@ -176,16 +176,18 @@ class TwoStageSearch(SearchModel):
         proposals = self._propose(logits, deltas, self.proposals, pre_nms=self.pre_nms)
         counts = [len(found) for found in proposals]
         output = self.head(self._pool(feature, proposals))
-        scores = output.class_logits.softmax(dim=1)[:, 1]
+        margins = output.class_logits[:, 1] - output.class_logits[:, 0]
         boxes = clip(decode(output.box_deltas, torch.cat(proposals), REFINE_WEIGHTS), self.preprocess.input_wh)
         embeddings = F.normalize(output.raw_embedding)
-        rows = zip(*(torch.split(part, counts) for part in (boxes, scores, embeddings)), strict=True)
+        rows = zip(*(torch.split(part, counts) for part in (boxes, margins, embeddings)), strict=True)
         return [self._finish(*row) for row in rows]
 
-    def _finish(self, boxes: Tensor, scores: Tensor, embeddings: Tensor) -> Detections:
+    def _finish(self, boxes: Tensor, margins: Tensor, embeddings: Tensor) -> Detections:
         possible = ((boxes[:, 2:] - boxes[:, :2]).amin(dim=1) >= MIN_SIDE_PX).nonzero().flatten()
-        kept = possible[nms(boxes[possible], scores[possible], self.nms_iou)][: self.max_detections]
-        found = Detections(boxes[kept].cpu().numpy(), scores[kept].cpu().numpy(), embeddings[kept].cpu().numpy())
+        kept = possible[nms(boxes[possible], margins[possible], self.nms_iou)][: self.max_detections]
+        found = Detections(
+            boxes[kept].cpu().numpy(), margins[kept].sigmoid().cpu().numpy(), embeddings[kept].cpu().numpy()
+        )
         return found.above(self.score_threshold)
 
     @torch.no_grad()
