@@ -181,9 +181,7 @@ def _search(
         return None
     queries = np.stack([rows.query_rows[number] for number in range(len(dataset.queries))])
     try:
-        scores = search_scores(
-            queries, dataset.queries, gallery, rows.samples, score_threshold=threshold, top_k=TOP_K
-        )
+        scores = search_scores(queries, dataset.queries, gallery, rows.samples, score_threshold=threshold, top_k=TOP_K)
     except ValueError as error:
         raise InputError(str(error), where=f"{dataset.name}, split {split}") from None
     # A few thousand random rankings settle chance to a fraction of a point, however many queries share them.

@@ -99,7 +99,8 @@ def read_sequence(folder: Path) -> list[SequenceFrame]:
     missing = sorted({track for rows in tracks.values() for track, _ in rows} - person_of.keys())
     if missing:
         raise InputError(
-            f"track {missing[0]} belongs to no person", where=str(folder / "person_map.json"),
+            f"track {missing[0]} belongs to no person",
+            where=str(folder / "person_map.json"),
             expected="every track of gt.txt",
         )
     frames = []
@@ -145,9 +146,16 @@ def measure_reentry(
     if detector is not None:
         scores = detection_scores(found, frames, score_threshold=detector.score_threshold)
     return ReentryResult(
-        system=name, sha256=detector.sha256 if detector else "", sequence=sequence, frames=len(frames),
-        queries=int(queries.sum()), gallery_boxes=int(gallery.sum()),
-        rank_1=rank_1, mean_ap=mean_ap, chance_rank_1=chance_rank_1, chance_mean_ap=chance_map,
+        system=name,
+        sha256=detector.sha256 if detector else "",
+        sequence=sequence,
+        frames=len(frames),
+        queries=int(queries.sum()),
+        gallery_boxes=int(gallery.sum()),
+        rank_1=rank_1,
+        mean_ap=mean_ap,
+        chance_rank_1=chance_rank_1,
+        chance_mean_ap=chance_map,
         detection_recall=scores.recall if scores else None,
         detection_precision=scores.precision if scores else None,
         score_threshold=detector.score_threshold if detector else None,
@@ -201,7 +209,8 @@ def _read_person_map(path: Path) -> dict[int, int]:
         return {int(track): number for number, person in enumerate(persons) for track in person["L1"]}
     except (OSError, ValueError, KeyError, TypeError):
         raise InputError(
-            "cannot be read as a person map", where=str(path),
+            "cannot be read as a person map",
+            where=str(path),
             expected='{"persons": [{"person": name, "L1": [track ids]}, ...]}',
         ) from None
 
@@ -217,7 +226,9 @@ def _read_tracks(path: Path) -> dict[int, list[tuple[int, tuple[float, ...]]]]:
                 tracks.setdefault(int(row[0]), []).append((int(row[1]), box))
     except (OSError, ValueError) as error:
         raise InputError(
-            "cannot be read as ground truth", where=str(path),
-            expected="rows of frame, track, left, top, width, height", remedy=str(error),
+            "cannot be read as ground truth",
+            where=str(path),
+            expected="rows of frame, track, left, top, width, height",
+            remedy=str(error),
         ) from None
     return tracks

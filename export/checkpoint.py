@@ -87,7 +87,7 @@ def export_checkpoint(
         )
     if not -1 <= match_threshold <= 1:
         raise InputError(f"match threshold {match_threshold:g}", expected="a cosine from -1 to 1")
-    model, origin = load_model(checkpoint)
+    model, origin = load_model(checkpoint, input_wh=recipe.input_wh)
     frames = _gather(model, recipe, calibration)
     with tempfile.TemporaryDirectory() as folder:
         graphs = Path(folder)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -19,7 +20,8 @@ from personsearch.benchmarks.demo.checks import judge
 from personsearch.benchmarks.demo.ranking import rank_people
 from personsearch.benchmarks.demo.settings import DemoFolders, DemoSettings
 from personsearch.benchmarks.report import Check, Report, Row, StageTime, render_page
-from personsearch.benchmarks.report.table import terminal_tables
+from personsearch.benchmarks.report.table import UNITS, terminal_tables
+from personsearch.benchmarks.results import make_result, write_result
 from personsearch.benchmarks.systems import open_system
 from personsearch.core.errors import InputError
 from personsearch.core.files import atomic_file, write_json
@@ -29,8 +31,8 @@ FORMAT = "personsearch-demo/1"
 MARKER = "demo.json"
 STAGES = (
     "generate the data and the video",
-    "train the teacher",
-    "distil the student, train its control",
+    "train the teacher, the control beside it",
+    "distil the student",
     "export the engines",
     "evaluate on held-out people",
     "search the video",
@@ -83,10 +85,11 @@ def run_demo(settings: DemoSettings, out: Path) -> DemoOutcome:
     clock = _Clock()
     with clock.stage(1):
         stages.make_data(settings, folders)
-    with clock.stage(2):
-        stages.train_teacher(settings, folders)
-    with clock.stage(3):
-        stages.train_students(settings, folders)
+    with stages.control_beside(settings, folders) as control:
+        with clock.stage(2):
+            stages.train_teacher(settings, folders)
+        with clock.stage(3):
+            stages.distil_student(settings, folders, control)
     with clock.stage(4):
         engines = stages.export_engines(settings, folders)
     with clock.stage(5):
@@ -98,6 +101,7 @@ def run_demo(settings: DemoSettings, out: Path) -> DemoOutcome:
         checks = judge(measured.accuracy, parity, stream.scores)
         write_json(folders.figures, figures(settings, engines, measured, stream, checks))
         report = tell(settings, folders, engines, measured, stream, checks)
+    record_rows(report.rows, settings, folders.root / "results")
     # The page states the time of its own making too, but for these last milliseconds.
     with atomic_file(folders.report) as part:
         part.write_text(render_page(replace(report, stages=tuple(clock.times))), encoding="utf-8")
@@ -194,6 +198,19 @@ def tell(
         stages=(),
         facts=story.facts(settings),
     )
+
+
+def record_rows(rows: Sequence[Row], settings: DemoSettings, folder: Path) -> None:
+    """Every row of the table as a record, in the form kept under ``benchmarks/results``."""
+    facts = {
+        "seed": str(settings.seed),
+        "test people": str(settings.data.test_identities),
+        "test frames": str(settings.data.test_frames),
+    }
+    for row in rows:
+        figures = {name: (value, UNITS[name]) for name, value in row.figures.items()}
+        subject = row.name.lower().replace(" ", "-")
+        write_result(make_result("demo", subject, figures, settings=facts, arguments=sys.argv[1:]), folder)
 
 
 class _Clock:

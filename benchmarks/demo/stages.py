@@ -11,6 +11,7 @@ from typing import TypeVar
 
 from personsearch.benchmarks.accuracy import AccuracyResult, measure_accuracy, measure_histogram
 from personsearch.benchmarks.calibration import Calibration, calibrate_threshold
+from personsearch.benchmarks.demo.beside import TrainingBeside, one_thread
 from personsearch.benchmarks.demo.settings import DemoFolders, DemoSettings
 from personsearch.benchmarks.demo.stream_truth import StreamScores, VideoTruth, read_truth, score_stream
 from personsearch.benchmarks.flops import FlopsResult, count_path
@@ -48,14 +49,21 @@ def make_data(settings: DemoSettings, folders: DemoFolders) -> None:
 
 def train_teacher(settings: DemoSettings, folders: DemoFolders) -> None:
     """Stage 2: the network that is too heavy for a camera."""
-    run_training(on_data(settings.teacher, folders), folders.teacher)
+    with one_thread():
+        run_training(on_data(settings.teacher, folders), folders.teacher)
 
 
-def train_students(settings: DemoSettings, folders: DemoFolders) -> None:
-    """Stage 3: the student under the teacher, and the same student alone as the control."""
+def control_beside(settings: DemoSettings, folders: DemoFolders) -> TrainingBeside:
+    """The same student without a teacher, trained on the second core during stages 2 and 3."""
+    return TrainingBeside(on_data(settings.control, folders), folders.control)
+
+
+def distil_student(settings: DemoSettings, folders: DemoFolders, control: TrainingBeside) -> None:
+    """Stage 3: the student under the teacher; ends when the control has ended too."""
     teacher = str(folders.teacher / "checkpoint.pt")
-    run_distillation(on_data(settings.student.model_copy(update={"teacher": teacher}), folders), folders.student)
-    run_training(on_data(settings.control, folders), folders.control)
+    with one_thread():
+        run_distillation(on_data(settings.student.model_copy(update={"teacher": teacher}), folders), folders.student)
+    control.wait("train the control")
 
 
 @dataclass(frozen=True)

@@ -48,6 +48,18 @@ COLUMNS = (
     Column("file_bytes", "Size", "", "MB", 2, 1e-6),
 )
 
+# Of the figures themselves, before a column scales them.
+UNITS = {
+    **dict.fromkeys(("detection_ap", "detection_recall", "map", "top1", "top5", "given_boxes_map"), "share"),
+    "scene_macs": "MAC",
+    "scene_flops": "FLOP",
+    "person_flops": "FLOP",
+    "parameters": "weights",
+    "latency_p50_ms": "ms",
+    "latency_p90_ms": "ms",
+    "file_bytes": "B",
+}
+
 
 def _groups() -> list[tuple[str, int]]:
     groups: list[tuple[str, int]] = []

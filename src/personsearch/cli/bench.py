@@ -44,7 +44,9 @@ def flops(
             "parameters": (float(result.parameters), "weights"),
         }
         settings = {
-            "convention": result.convention, "source": result.source, "persons": str(result.persons),
+            "convention": result.convention,
+            "source": result.source,
+            "persons": str(result.persons),
             "input": f"{result.input_wh[0]}x{result.input_wh[1]}",
         }
         _record("flops", result.subject, figures, "", settings, save)
@@ -96,7 +98,9 @@ def latency(
                 for name, value in times.model_dump().items()
             }
             settings = {
-                "frames": str(result.frames), "size": size, "beside": ", ".join(result.beside),
+                "frames": str(result.frames),
+                "size": size,
+                "beside": ", ".join(result.beside),
                 "threads": str(threads or "engine's choice"),
             }
             _record("latency", result.system, figures, result.sha256, settings, save)
@@ -141,8 +145,11 @@ def reentry(
         names = ("rank_1", "mean_ap", "chance_rank_1", "chance_mean_ap", "detection_recall", "detection_precision")
         figures = {name: (value, "share") for name in names if (value := getattr(result, name)) is not None}
         settings = {
-            "sequence": result.sequence, "frames": str(result.frames), "queries": str(result.queries),
-            "gallery_boxes": str(result.gallery_boxes), "score_threshold": str(result.score_threshold),
+            "sequence": result.sequence,
+            "frames": str(result.frames),
+            "queries": str(result.queries),
+            "gallery_boxes": str(result.gallery_boxes),
+            "score_threshold": str(result.score_threshold),
         }
         _record("reentry", result.system, figures, result.sha256, settings, save)
     if as_json:
@@ -181,6 +188,22 @@ def _scaled(count: int, unit: str) -> str:
         if count >= factor:
             return f"{count / factor:.3f} {prefix}{unit}"
     return f"{count} {unit}"
+
+
+@app.command()
+def tables(
+    readme: Annotated[Path, typer.Argument(help="Markdown file with `<!-- table:NAME -->` markers.")] = Path(
+        "README.md"
+    ),
+    results: Annotated[Path, typer.Option(help="Folder of JSON records.")] = Path("benchmarks/results"),
+) -> None:
+    """Write the README's tables anew from the records.
+
+    Example: personsearch bench tables README.md
+    """
+    from personsearch.benchmarks.readme import write_tables
+
+    write_tables(readme, results)
 
 
 def _record(

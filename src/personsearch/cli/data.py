@@ -53,6 +53,8 @@ def _check_target(out: Path) -> None:
         generated = False
     if not generated and not (out.is_dir() and not any(out.iterdir())):
         raise InputError(
-            "exists and is not a generated data set", where=str(out), expected="a new folder",
+            "exists and is not a generated data set",
+            where=str(out),
+            expected="a new folder",
             remedy="name another one, or remove it",
         )

@@ -32,11 +32,13 @@ def describe(report: MachineReport) -> str:
         _line("ok", "versions", ", ".join(f"{name} {number}" for name, number in report.versions.items())),
         _line("ok", "machine", f"{report.system}, {report.cores} cores, {report.memory_gib:g} GiB"),
         _line(
-            "ok" if report.video["ffmpeg"] == "yes" else "!!", "video in",
+            "ok" if report.video["ffmpeg"] == "yes" else "!!",
+            "video in",
             f"FFmpeg {report.video['ffmpeg']}, GStreamer {report.video['gstreamer']}, V4L {report.video['v4l/v4l2']}",
         ),
         _line(
-            "ok" if report.video["mp4_codec"] else "!!", "video out",
+            "ok" if report.video["mp4_codec"] else "!!",
+            "video out",
             f"{report.video['mp4_codec'] or 'no codec'} "
             f"(tried {report.video['mp4_codecs_tried']}: written and read back)",
         ),
@@ -44,9 +46,11 @@ def describe(report: MachineReport) -> str:
     for name, problem in report.engines.items():
         lines.append(_line("--" if problem else "ok", name, problem or "runs"))
     cuda = report.cuda
-    lines.append(_line(
-        "--" if cuda.problem else "ok", "CUDA driver", cuda.problem or f"{cuda.version}: {', '.join(cuda.devices)}"
-    ))
+    lines.append(
+        _line(
+            "--" if cuda.problem else "ok", "CUDA driver", cuda.problem or f"{cuda.version}: {', '.join(cuda.devices)}"
+        )
+    )
     for extra in report.extras:
         install = f"lacks {', '.join(extra.missing)}: pip install 'edge-person-search[{extra.name}]'"
         mark, status = ("--", install) if extra.missing else ("ok", "installed")

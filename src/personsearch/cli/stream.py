@@ -16,13 +16,15 @@ def stream(
     ] = None,
     *,
     source: Annotated[
-        str, typer.Option(
+        str,
+        typer.Option(
             help="Video file, image, folder, pattern as 'dir/%06d.jpg', number of a camera, RTSP or HTTP address, "
             "or env:NAME to read any of these from an environment variable (keeps passwords off the command line).",
         ),
     ],
     query: Annotated[
-        list[str], typer.Option(
+        list[str],
+        typer.Option(
             help="IMAGE, IMAGE#x1,y1,x2,y2 or NAME=IMAGE#x1,y1,x2,y2: the person, in pixels of the image; without a "
             "box the largest person in it. Repeat for more people; repeat a NAME for more pictures of one.",
         ),
@@ -76,8 +78,14 @@ def stream(
     from personsearch.runtime.sources import open_source
 
     settings = SearchSettings(
-        mode=mode, threshold=threshold, max_frames=max_frames, video=video, all_detections=all_, crops=save_crops,
-        embeddings=save_embeddings, visit_gap_s=visit_gap,
+        mode=mode,
+        threshold=threshold,
+        max_frames=max_frames,
+        video=video,
+        all_detections=all_,
+        crops=save_crops,
+        embeddings=save_embeddings,
+        visit_gap_s=visit_gap,
     )
     check_output(out)
     engine = open_engine(artifact, threads, device=device)
@@ -131,10 +139,14 @@ def describe(summary: dict[str, Any], out: Path) -> str:
             where = best.get("name") or f"frame {best['frame']}"
             lines.append(f"  most similar: {best['similarity']:.3f} at {clock(best['time_s'])}, {where}")
     stages = summary["stages"]
-    lines.append("ms a frame, p50/p90: " + ", ".join(
-        f"{name.replace('_', ' ')} {values['p50_ms']:.1f}/{values['p90_ms']:.1f}"
-        for name, values in stages.items() if name not in ("queue_wait", "age")
-    ))
+    lines.append(
+        "ms a frame, p50/p90: "
+        + ", ".join(
+            f"{name.replace('_', ' ')} {values['p50_ms']:.1f}/{values['p90_ms']:.1f}"
+            for name, values in stages.items()
+            if name not in ("queue_wait", "age")
+        )
+    )
     lines += [f"note: {note}" for note in summary["notes"]]
     lines.append(f"Results in {out}: {', '.join([*summary['files'], 'summary.json'])}")
     return "\n".join(lines)

@@ -16,9 +16,7 @@ from personsearch.core.recipes import DistillRecipe, TrainRecipe
 
 def train(
     recipe: Annotated[Path, typer.Argument(help="Recipe of a teacher, or of a student alone (YAML).")],
-    overrides: Annotated[
-        list[str] | None, typer.Argument(metavar="KEY=VALUE", help="Recipe keys to change.")
-    ] = None,
+    overrides: Annotated[list[str] | None, typer.Argument(metavar="KEY=VALUE", help="Recipe keys to change.")] = None,
     out: Annotated[Path | None, typer.Option(help="Run folder; runs/<name of the recipe> where absent.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Continue the run that the folder holds.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the run's record as JSON.")] = False,

@@ -22,7 +22,8 @@ class ResNetTrunk(StrictModel):
     """HDL's teacher trunk: ResNet conv1 to conv4, conv5 for each person (HDL, section 3.6)."""
 
     kind: Literal["resnet_c4"] = "resnet_c4"
-    depth: Literal[18, 26, 50] = Field(default=50, description="18 has basic blocks; 26 and 50 bottlenecks")
+    depth: Literal[10, 18, 26, 50] = Field(default=50, description="10 and 18 have basic blocks; 26 and 50 bottlenecks")
+    stride: Literal[8, 16] = Field(default=16, description="of the scene feature, HDL's r; 8 leaves conv4 unstrided")
     width: Positive = Field(default=64, description="channels of the stem; the paper's is 64")
     pretrained: bool = Field(default=False, description="start from torchvision's ImageNet weights (width 64)")
 
@@ -35,6 +36,7 @@ class DepthwiseTrunk(StrictModel):
     channels: tuple[Positive, Positive, Positive] = Field(
         default=(128, 256, 384), description="output channels of blocks 0 to 2, at strides 4, 8, 16"
     )
+    stride: Literal[8, 16] = Field(default=16, description="of the scene feature, HDL's r; 8 leaves block 2 unstrided")
     modules: Positive = Field(default=3, description="modules in a block; the last one has stride 2")
     person_channels: Positive = Field(default=512, description="output channels of the per-person block")
 
@@ -114,7 +116,7 @@ class OptimiserRecipe(StrictModel):
     milestones: tuple[int, ...] = Field(default=(50,), description="epochs at which the rate is divided")
     decay: float = Field(default=10.0, gt=0, description="what it is divided by")
     warmup_steps: Annotated[int, Field(ge=0)] = 0
-    clip_norm: float | None = Field(default=10.0, description="gradient norm is cut to this; none for no cut")
+    clip_norm: float | None = Field(default=10.0, gt=0, description="gradient norm is cut to this; none for no cut")
 
 
 class TrainRecipe(StrictModel):
@@ -198,7 +200,7 @@ class ExportRecipe(StrictModel):
         default=None, description="network input of the artifact, pixels; none: the training's. Anchors keep their size"
     )
     query_boxes: Positive = Field(default=8, description="boxes the query graph takes at once")
-    opset: Annotated[int, Field(ge=17, le=20)] = Field(default=18, description="TensorRT 10.0's parser ends at 20")
+    opset: Annotated[int, Field(ge=18, le=20)] = Field(default=18, description="TensorRT 10.0's parser ends at 20")
     precision: Literal["fp32", "int8"] = "fp32"
     quantise: QuantiseRecipe = QuantiseRecipe()
     gate_frames: Positive = Field(default=16, description="frames of the parity gate")

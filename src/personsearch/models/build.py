@@ -68,11 +68,18 @@ def build_model(recipe: ModelRecipe, preprocess: Preprocess, person_count: int) 
 def _build_trunk(recipe: ModelRecipe) -> Trunk:
     trunk = recipe.trunk
     if isinstance(trunk, ResNetTrunk):
-        return ResNetC4(depth=trunk.depth, width=trunk.width, attention=recipe.attention, pretrained=trunk.pretrained)
+        return ResNetC4(
+            depth=trunk.depth,
+            width=trunk.width,
+            stride=trunk.stride,
+            attention=recipe.attention,
+            pretrained=trunk.pretrained,
+        )
     if isinstance(trunk, DepthwiseTrunk):
         return DepthwiseSeparable(
             stem_channels=trunk.stem_channels,
             channels=trunk.channels,
+            stride=trunk.stride,
             modules=trunk.modules,
             person_channels=trunk.person_channels,
             attention=recipe.attention,

@@ -58,14 +58,22 @@ def read_checkpoint(path: Path) -> Checkpoint:
         ) from None
     if not isinstance(content, dict) or content.get("format") != CHECKPOINT_FORMAT:
         raise InputError("is not a checkpoint of this project", where=str(path), expected=CHECKPOINT_FORMAT)
+    missing = [key for key in ("kind", "recipe", "data", "person_count", "model") if key not in content]
+    if missing:
+        raise InputError(f"holds no `{missing[0]}`", where=str(path), expected="a file written by `personsearch train`")
     kind = DistillRecipe if content["kind"] == "distill" else TrainRecipe
     recipe = validate(kind, yaml.safe_load(content["recipe"]), where=f"{path} (recipe)")
     data = tuple(validate(TrainingData, entry, where=f"{path} (data)") for entry in content["data"])
     return Checkpoint(recipe, int(content["person_count"]), data, content["model"], content)
 
 
-def load_model(path: Path) -> tuple[SearchModel, Checkpoint]:
+def load_model(path: Path, *, input_wh: tuple[int, int] | None = None) -> tuple[SearchModel, Checkpoint]:
     """The network of a checkpoint, in evaluation mode.
+
+    Args:
+        path: the checkpoint.
+        input_wh: network input in pixels, none for the training's. The network is convolutional and its anchors
+            keep their size in pixels, so one trained on small frames serves large ones.
 
     Raises:
         InputError: as `read_checkpoint`, or the weights do not fit the recipe.
@@ -75,7 +83,10 @@ def load_model(path: Path) -> tuple[SearchModel, Checkpoint]:
     # The weights come from the checkpoint; what they started from may no longer be at hand.
     fresh = {name: value for name, value in (("pretrained", False), ("weights", None)) if hasattr(recipe.trunk, name)}
     recipe = recipe.model_copy(update={"trunk": recipe.trunk.model_copy(update=fresh)})
-    model = build_model(recipe, checkpoint.recipe.preprocess, checkpoint.person_count)
+    preprocess = checkpoint.recipe.preprocess
+    if input_wh is not None:
+        preprocess = preprocess.model_copy(update={"input_wh": input_wh})
+    model = build_model(recipe, preprocess, checkpoint.person_count)
     try:
         model.load_state_dict(checkpoint.model_state)
     except RuntimeError as error:

@@ -37,33 +37,37 @@ class SeparableModule(nn.Sequential):
         )
 
 
-def separable_block(in_channels: int, out_channels: int, modules: int) -> nn.Sequential:
-    """``modules`` modules, the last with stride 2 (HDL, section 3.6: s1 = s2 = 1, s3 = 2)."""
+def separable_block(in_channels: int, out_channels: int, modules: int, stride: int = 2) -> nn.Sequential:
+    """``modules`` modules, the last with ``stride`` (HDL, section 3.6: s1 = s2 = 1, s3 = 2)."""
     widths = [in_channels] + [out_channels] * modules
     return nn.Sequential(
-        *(SeparableModule(widths[i], widths[i + 1], 2 if i == modules - 1 else 1) for i in range(modules))
+        *(SeparableModule(widths[i], widths[i + 1], stride if i == modules - 1 else 1) for i in range(modules))
     )
 
 
 class DepthwiseSeparable(Trunk):
-    """3x3 stem at stride 2, blocks 0 to 2 at strides 4, 8 and 16, block 3 on each person."""
+    """3x3 stem at stride 2, blocks 0 to 2 at strides 4, 8 and 16 (or 8), block 3 on each person."""
 
     def __init__(
         self,
         *,
         stem_channels: int = 32,
         channels: Sequence[int] = (128, 256, 384),
+        stride: int = 16,
         modules: int = 3,
         person_channels: int = 512,
         attention: AttentionKind = "full",
     ) -> None:
         super().__init__()
-        self.stride = 16
+        self.stride = stride
         self.out_channels, self.person_channels = channels[-1], person_channels
         self._modules_per_block = modules
         self.stem = conv_norm_relu(3, stem_channels, 3, stride=2)
         widths = [stem_channels, *channels]
-        self.blocks = nn.ModuleList(separable_block(widths[i], widths[i + 1], modules) for i in range(len(channels)))
+        strides = (2, 2, 2 if stride == 16 else 1)
+        self.blocks = nn.ModuleList(
+            separable_block(widths[i], widths[i + 1], modules, strides[i]) for i in range(len(channels))
+        )
         self.attentions = nn.ModuleList(build_attention(attention, width) or nn.Identity() for width in channels)
         self._attends = attention != "none"
         initialise(self)

@@ -13,31 +13,50 @@ from personsearch.core.recipes import AttentionKind
 from personsearch.models.attention import attend, build_attention
 from personsearch.models.backbones.trunk import Trunk, initialise
 
-_UNITS = {18: (BasicBlock, (2, 2, 2, 2)), 26: (Bottleneck, (2, 2, 2, 2)), 50: (Bottleneck, (3, 4, 6, 3))}
+_UNITS = {
+    10: (BasicBlock, (1, 1, 1, 1)),
+    18: (BasicBlock, (2, 2, 2, 2)),
+    26: (Bottleneck, (2, 2, 2, 2)),
+    50: (Bottleneck, (3, 4, 6, 3)),
+}
 _WEIGHTS = {18: ResNet18_Weights.IMAGENET1K_V1, 50: ResNet50_Weights.IMAGENET1K_V1}
 
 
 class ResNetC4(Trunk):
     """ResNet-50 (or narrower, or shallower) with an attention residual module after each block.
 
+    ``stride`` is the paper's r: 16 is C4 as usual, 8 leaves conv4 unstrided, for people too small for 16.
+
     Names follow torchvision's ResNet, so that its weights load at width 64; strides sit on the 3x3 convolution
     (v1.5), as there.
     """
 
     def __init__(
-        self, *, depth: int = 50, width: int = 64, attention: AttentionKind = "full", pretrained: bool = False
+        self,
+        *,
+        depth: int = 50,
+        width: int = 64,
+        stride: int = 16,
+        attention: AttentionKind = "full",
+        pretrained: bool = False,
     ) -> None:
         super().__init__()
         block, counts = _UNITS[depth]
         self._block, self._counts, self._width = block, counts, width
-        self.stride = 16
+        self.stride = stride
         self.conv1 = nn.Conv2d(3, width, 7, stride=2, padding=3, bias=False)
         self.bn1 = nn.BatchNorm2d(width)
         self.relu = nn.ReLU(inplace=True)
         self.maxpool = nn.MaxPool2d(3, stride=2, padding=1)
         channels = width
         for index in range(3):
-            stage, channels = _stage(block, channels, width << index, counts[index], stride=1 if index == 0 else 2)
+            stage, channels = _stage(
+                block,
+                channels,
+                width << index,
+                counts[index],
+                stride=1 if index == 0 or (index == 2 and stride == 8) else 2,
+            )
             setattr(self, f"layer{index + 1}", stage)
             setattr(self, f"attention{index}", build_attention(attention, channels))
         self.out_channels = channels

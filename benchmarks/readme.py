@@ -1,0 +1,94 @@
+"""The README's tables, made from the records under ``benchmarks/results``; a test fails when they are stale."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from personsearch.benchmarks.report.content import Row
+from personsearch.benchmarks.report.table import COLUMNS, MISSING
+from personsearch.benchmarks.results import Result, read_results
+from personsearch.core.errors import InputError
+from personsearch.core.files import atomic_file
+
+DEMO_ORDER = ("teacher", "control", "student", "engine-fp32", "engine-int8")
+DEMO_COLUMNS = (
+    "detection_ap",
+    "map",
+    "top1",
+    "scene_flops",
+    "person_flops",
+    "parameters",
+    "latency_p50_ms",
+    "latency_p90_ms",
+    "file_bytes",
+)
+
+
+def write_tables(readme: Path, results: Path) -> None:
+    """Puts the tables of the records in ``results`` between the markers of ``readme``."""
+    text = with_tables(readme.read_text(encoding="utf-8"), read_results(results))
+    with atomic_file(readme) as part:
+        part.write_text(text, encoding="utf-8")
+
+
+def with_tables(text: str, results: Sequence[Result]) -> str:
+    """``text`` with every ``<!-- table:name -->`` ... ``<!-- /table:name -->`` filled anew.
+
+    Raises:
+        InputError: a marker names no table.
+    """
+    makers = {"demo": demo_table, "street": street_table}
+
+    def fill(found: re.Match[str]) -> str:
+        name = found.group(1)
+        if name not in makers:
+            raise InputError(f"marker `table:{name}`", expected="one of " + ", ".join(makers))
+        return f"<!-- table:{name} -->\n{makers[name](results)}\n<!-- /table:{name} -->"
+
+    return re.sub(r"<!-- table:(\w+) -->.*?<!-- /table:\1 -->", fill, text, flags=re.DOTALL)
+
+
+def demo_table(results: Sequence[Result]) -> str:
+    """The demo's systems, one row each, and where it ran."""
+    found = {result.subject: result for result in results if result.kind == "demo"}
+    rows = [found[subject] for subject in DEMO_ORDER if subject in found]
+    if not rows:
+        return "*No demo has been recorded.*"
+    columns = [column for column in COLUMNS if column.key in DEMO_COLUMNS]
+    titles = [" ".join(word for word in (column.group, column.title, column.unit) if word) for column in columns]
+    lines = _table(["", *titles], [[row.subject, *(column.text(_row(row)) for column in columns)] for row in rows])
+    first = rows[0]
+    facts = ", ".join(f"{name} {value}" for name, value in first.settings.items())
+    machine = first.machine
+    note = (
+        f"`{first.command}` on generated people and cameras that none was trained on ({facts}); a frame is letterbox, "
+        f"network and boxes on {machine.cpu}, {machine.cores} cores, one run. PyTorch rows run the network as trained."
+    )
+    return f"{lines}\n\n{note}"
+
+
+def street_table(results: Sequence[Result]) -> str:
+    """What the shipped student does on PETS 2009, beside a colour histogram."""
+    rows = [result for result in results if result.kind == "reentry"]
+    if not rows:
+        return "*The shipped student has not been measured.*"
+    names = ("detection_recall", "detection_precision", "rank_1", "mean_ap")
+    titles = ["", "detection recall %", "detection precision %", "re-entry rank-1 %", "re-entry mAP %"]
+    body = []
+    for row in sorted(rows, key=lambda one: one.subject):
+        shares = [row.figures[name].value if name in row.figures else None for name in names]
+        body.append([row.subject, *(MISSING if share is None else f"{100 * share:.1f}" for share in shares)])
+    note = f"PETS 2009 S2L1, IoU 0.5; never trained on. `{rows[0].command}`"
+    return f"{_table(titles, body)}\n\n{note}"
+
+
+def _row(result: Result) -> Row:
+    figures: Mapping[str, float] = {name: figure.value for name, figure in result.figures.items()}
+    return Row(result.subject, "", dict(figures))
+
+
+def _table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = ["| " + " | ".join(titles) + " |", "|---|" + "---:|" * (len(titles) - 1)]
+    return "\n".join(lines + ["| " + " | ".join(row) + " |" for row in rows])
