@@ -114,9 +114,10 @@ def test_a_batch_without_people_trains_without_nan() -> None:
     assert all(torch.isfinite(p.grad).all() for p in model.parameters() if p.grad is not None)
 
 
+@pytest.mark.parametrize("embed_refined", [False, True])
 @pytest.mark.parametrize("trunk", TRUNKS)
-def test_deployable_graph_equals_detect(trunk: str) -> None:
-    model = warmed(tiny_model(trunk))
+def test_deployable_graph_equals_detect(trunk: str, embed_refined: bool) -> None:
+    model = warmed(tiny_model(trunk, embed_refined=embed_refined))
     images = frames(3, seed=9)
     with torch.no_grad():
         boxes, scores, embeddings = model.deployable()(images)
@@ -128,6 +129,14 @@ def test_deployable_graph_equals_detect(trunk: str) -> None:
         np.testing.assert_allclose(boxes[row, :count], expected.boxes_xyxy, atol=1e-2)
         cosine = (embeddings[row, :count].numpy() * expected.embeddings).sum(axis=1)
         assert cosine.min() > 0.9999
+
+
+def test_a_refined_box_is_embedded_like_a_query_of_the_same_box() -> None:
+    model = warmed(tiny_model("teacher", embed_refined=True))
+    images = frames(1, seed=5)
+    found = model.detect(images)[0]
+    query = model.embed(images, [torch.from_numpy(found.boxes_xyxy)])[0]
+    np.testing.assert_allclose(found.embeddings, query, atol=1e-5)
 
 
 def test_deployable_graph_keeps_fewer_rows_when_asked() -> None:

@@ -80,6 +80,9 @@ class ModelRecipe(StrictModel):
     roi_negative_iou: Fraction = Field(
         default=0.5, description="a RoI below it is background; OIM's 0.5 (NAE takes 0.1); between it and 0.5 left out"
     )
+    embed_refined: bool = Field(
+        default=False, description="embed each person from the refined box (a second pass); HDL embeds the proposal"
+    )
     refine_bins: Positive = Field(
         default=1, description="side of the grid that class and box layers see; 1 is HDL's global average"
     )

@@ -62,6 +62,7 @@ def build_model(recipe: ModelRecipe, preprocess: Preprocess, person_count: int) 
         rois_per_image=recipe.rois_per_image,
         positive_fraction=recipe.positive_fraction,
         roi_negative_iou=recipe.roi_negative_iou,
+        embed_refined=recipe.embed_refined,
     )
 
 

@@ -122,17 +122,32 @@ class ScenePart(nn.Module):
 class PersonPart(nn.Module):
     """What runs once a person: a pooled crop to margin, deltas and embedding; no identity layer.
 
-    The margin is the logit of the person probability: it still ranks people where that saturates at 1.
+    The margin is the logit of the person probability: it still ranks people where that saturates at 1. With
+    ``embed_refined`` the crop goes through the block twice, as in the search graph, once from the proposal and
+    once from the refined box; called on one crop this only matters to whoever counts operations.
     """
 
     def __init__(self, model: TwoStageSearch) -> None:
         super().__init__()
-        self.head = model.head
+        self.head, self.embed_refined = model.head, model.embed_refined
 
     def forward(self, pooled: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        output = self.head(pooled)
-        margin = output.class_logits[:, 1] - output.class_logits[:, 0]
-        return margin, output.box_deltas, F.normalize(output.raw_embedding)
+        person_map = self.head.person_map(pooled)
+        margin, deltas = self.refine(person_map)
+        return margin, deltas, self.embed(pooled) if self.embed_refined else self.embed_map(person_map)
+
+    def refine(self, person_map: Tensor) -> tuple[Tensor, Tensor]:
+        """Margins ``(R,)`` and deltas ``(R, 4)``."""
+        logits, deltas = self.head.refine(person_map)
+        return logits[:, 1] - logits[:, 0], deltas
+
+    def embed(self, pooled: Tensor) -> Tensor:
+        """Embeddings ``(R, D)``, L2-normalised, of pooled crops."""
+        return self.embed_map(self.head.person_map(pooled))
+
+    def embed_map(self, person_map: Tensor) -> Tensor:
+        """Embeddings ``(R, D)``, L2-normalised, of the block's maps."""
+        return F.normalize(self.head.embed(person_map))
 
 
 class SearchGraph(nn.Module):
@@ -152,7 +167,8 @@ class SearchGraph(nn.Module):
     def forward(self, frames: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         feature, margins, deltas = self.scene(frames)
         boxes, valid = self._propose(margins, deltas)
-        margin, refinement, embedding = self.person(matrix_pool(feature, boxes, self.pool_size, self.stride))
+        person_map = self.person.head.person_map(matrix_pool(feature, boxes, self.pool_size, self.stride))
+        margin, refinement = self.person.refine(person_map)
         batch, count = valid.shape
         boxes = clip(decode(refinement.reshape(batch, count, 4), boxes, (10.0, 10.0, 5.0, 5.0)), self.input_wh)
         valid = valid * _valid(boxes)
@@ -162,8 +178,12 @@ class SearchGraph(nn.Module):
         kept = fixed_nms(boxes, valid.gather(1, order), self.nms_iou)
         margin, rank = torch.where(kept > 0, margin, DROPPED).topk(self.max_detections, dim=1)
         scores = torch.sigmoid(margin) * kept.gather(1, rank)
-        embeddings = gather_rows(embedding.reshape(batch, count, -1), order.gather(1, rank))
-        return gather_rows(boxes, rank), scores, embeddings
+        boxes = gather_rows(boxes, rank)
+        if self.person.embed_refined:
+            embeddings = self.person.embed(matrix_pool(feature, boxes, self.pool_size, self.stride))
+            return boxes, scores, embeddings.reshape(batch, self.max_detections, -1)
+        embeddings = self.person.embed_map(person_map).reshape(batch, count, -1)
+        return boxes, scores, gather_rows(embeddings, order.gather(1, rank))
 
     def _propose(self, margins: Tensor, deltas: Tensor) -> tuple[Tensor, Tensor]:
         margins, indices = margins.topk(self.pre_nms, dim=1)
@@ -189,6 +209,4 @@ class QueryGraph(nn.Module):
     def forward(self, frames: Tensor, boxes: Tensor) -> Tensor:
         feature = self.trunk(self.normalise(frames), {})
         pooled = matrix_pool(feature, clip(boxes, self.input_wh), self.pool_size, self.stride)
-        _, _, embeddings = self.person(pooled)
-        result: Tensor = embeddings.reshape(1, self.query_boxes, -1)
-        return result
+        return self.person.embed(pooled).reshape(1, self.query_boxes, -1)

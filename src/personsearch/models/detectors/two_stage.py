@@ -33,8 +33,9 @@ class TwoStageSearch(SearchModel):
     Anchors: positive at IoU 0.7, negative below 0.3, 256 a frame. RoIs: the proposals and the true boxes,
     positive at IoU 0.5, negative below ``roi_negative_iou``. NMS, counts and thresholds are keyword arguments.
 
-    The true boxes of people with identity always take part in the embedding, also where sampling would have
-    left them out: they are what queries are embedded from.
+    The true boxes always take part in the second stage, also where sampling would have left them out: they are
+    what queries are embedded from. With ``embed_refined`` a person is embedded from the refined box instead of
+    the proposal, as a query is from its true box, at the price of the person block a second time.
     """
 
     anchors: Tensor
@@ -59,6 +60,7 @@ class TwoStageSearch(SearchModel):
         rois_per_image: int = 64,
         positive_fraction: float = 0.5,
         roi_negative_iou: float = 0.5,
+        embed_refined: bool = False,
     ) -> None:
         super().__init__()
         width, height = preprocess.input_wh
@@ -70,6 +72,7 @@ class TwoStageSearch(SearchModel):
         self.pre_nms, self.proposals = pre_nms, proposals
         self.rpn_nms_iou, self.nms_iou = rpn_nms_iou, nms_iou
         self.train_proposals, self.rois_per_image = train_proposals, rois_per_image
+        self.embed_refined = embed_refined
         self.positive_fraction, self.roi_negative_iou = positive_fraction, roi_negative_iou
         self.normalise = FrameNormaliser(preprocess)
         self.trunk, self.subnet, self.head = trunk, subnet, head
@@ -180,7 +183,15 @@ class TwoStageSearch(SearchModel):
         boxes = clip(decode(output.box_deltas, torch.cat(proposals), REFINE_WEIGHTS), self.preprocess.input_wh)
         embeddings = F.normalize(output.raw_embedding)
         rows = zip(*(torch.split(part, counts) for part in (boxes, margins, embeddings)), strict=True)
-        return [self._finish(*row) for row in rows]
+        found = [self._finish(*row) for row in rows]
+        if not self.embed_refined:
+            return found
+        refined = [torch.from_numpy(one.boxes_xyxy).to(feature.device) for one in found]
+        embeddings = F.normalize(self.head(self._pool(feature, refined)).raw_embedding)
+        parts = torch.split(embeddings, [len(one) for one in found])
+        return [
+            Detections(one.boxes_xyxy, one.scores, part.cpu().numpy()) for one, part in zip(found, parts, strict=True)
+        ]
 
     def _finish(self, boxes: Tensor, margins: Tensor, embeddings: Tensor) -> Detections:
         possible = ((boxes[:, 2:] - boxes[:, :2]).amin(dim=1) >= MIN_SIDE_PX).nonzero().flatten()

@@ -71,11 +71,23 @@ class PersonHead(nn.Module):
 
     def forward(self, pooled: Tensor, taps: dict[str, Tensor] | None = None) -> PersonOutput:
         """``(R, C, h, w)`` pooled crops to a `PersonOutput`; notes level ``person`` in ``taps`` when given."""
+        x = self.person_map(pooled, taps)
+        return PersonOutput(*self.refine(x), self.embed(x))
+
+    def person_map(self, pooled: Tensor, taps: dict[str, Tensor] | None = None) -> Tensor:
+        """The last block's map ``(R, c, h', w')`` after attention."""
         x = self.block(self.norm_in(pooled))
-        x = attend(self.attention, "person", x, {} if taps is None else taps)
-        cells = self.norm_cells(_averages(x, self._bins, self._bins))
-        stripes = _averages(x, self._stripes, 1)
-        return PersonOutput(self.class_logits(cells), self.box_deltas(cells), self.norm_out(stripes))
+        return attend(self.attention, "person", x, {} if taps is None else taps)
+
+    def refine(self, person_map: Tensor) -> tuple[Tensor, Tensor]:
+        """Class logits ``(R, 2)`` and box deltas ``(R, 4)`` of `person_map`'s output."""
+        cells = self.norm_cells(_averages(person_map, self._bins, self._bins))
+        return self.class_logits(cells), self.box_deltas(cells)
+
+    def embed(self, person_map: Tensor) -> Tensor:
+        """The embedding ``(R, D)`` before normalisation, of `person_map`'s output."""
+        embedding: Tensor = self.norm_out(_averages(person_map, self._stripes, 1))
+        return embedding
 
     def identity_logits(self, raw_embedding: Tensor) -> Tensor:
         """``(R, P)`` logits of the training identities."""
