@@ -26,8 +26,10 @@ def check_destination(out: Path) -> None:
     if out.is_dir() and not out.is_symlink():
         if any(out.iterdir()) and not (out / MANIFEST_NAME).is_file():
             raise InputError(
-                "exists and is not an artifact", where=str(out),
-                expected=f"a new or empty folder, or one with {MANIFEST_NAME} to replace", remedy="name another --out",
+                "exists and is not an artifact",
+                where=str(out),
+                expected=f"a new or empty folder, or one with {MANIFEST_NAME} to replace",
+                remedy="name another --out",
             )
     elif out.exists() or out.is_symlink():
         raise InputError("exists and is not a folder", where=str(out), remedy="name another --out")

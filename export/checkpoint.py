@@ -151,8 +151,12 @@ def _build(model: SearchModel, recipe: ExportRecipe, frames: _Frames, folder: Pa
         # int8 differs by more than rounding ties do; they need not be told apart there.
         copies = DRIFTED_COPIES if recipe.precision == "fp32" else 0
         report = run_gate(
-            references(search, query, copies=copies), OnnxGraphs(folder), frames.gate, limits=Limits.of(recipe),
-            score_threshold=model.score_threshold, query_boxes=recipe.query_boxes,
+            references(search, query, copies=copies),
+            OnnxGraphs(folder),
+            frames.gate,
+            limits=Limits.of(recipe),
+            score_threshold=model.score_threshold,
+            query_boxes=recipe.query_boxes,
             advance=lambda: progress.advance(note="parity gate"),
         )
     engine = f"onnxruntime {onnxruntime.__version__}"

@@ -117,8 +117,11 @@ def calibrate(
     options = {"percentile": recipe.percentile} if recipe.method == "percentile" else {}
     with tempfile.TemporaryDirectory() as folder, _quiet():
         calibrator = create_calibrator(
-            graph, QUANTISED_OPERATORS, augmented_model_path=str(Path(folder) / "calibration.onnx"),
-            calibrate_method=METHODS[recipe.method], extra_options=options,
+            graph,
+            QUANTISED_OPERATORS,
+            augmented_model_path=str(Path(folder) / "calibration.onnx"),
+            calibrate_method=METHODS[recipe.method],
+            extra_options=options,
         )
         for frame in frames:  # one at a time: the histogram methods hold every activation of what they are given
             calibrator.collect_data(_OneFrame(frame))
@@ -137,8 +140,15 @@ class _OneFrame(CalibrationDataReader):  # type: ignore[misc]
 
 def _write(model: onnx.ModelProto, path: Path, ranges: TensorsData, nodes: list[str]) -> None:
     quantizer = QDQQuantizer(
-        model, per_channel=True, reduce_range=False, weight_qType=QuantType.QInt8, activation_qType=QuantType.QUInt8,
-        tensors_range=ranges, nodes_to_quantize=nodes, nodes_to_exclude=[], op_types_to_quantize=QUANTISED_OPERATORS,
+        model,
+        per_channel=True,
+        reduce_range=False,
+        weight_qType=QuantType.QInt8,
+        activation_qType=QuantType.QUInt8,
+        tensors_range=ranges,
+        nodes_to_quantize=nodes,
+        nodes_to_exclude=[],
+        op_types_to_quantize=QUANTISED_OPERATORS,
         extra_options={},
     )
     with _quiet():

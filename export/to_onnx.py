@@ -97,8 +97,14 @@ def _write(
         raise ValueError("the module is in training mode; batch norm would follow the example frame")
     with torch.no_grad(), _quiet():
         program = torch.onnx.export(
-            module, example, input_names=list(inputs), output_names=list(outputs), opset_version=opset,
-            dynamo=True, external_data=False, verbose=False,
+            module,
+            example,
+            input_names=list(inputs),
+            output_names=list(outputs),
+            opset_version=opset,
+            dynamo=True,
+            external_data=False,
+            verbose=False,
         )
     if program is None:
         raise RuntimeError("the exporter returned no program")

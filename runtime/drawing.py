@@ -16,7 +16,12 @@ from personsearch.runtime.query import PersonQuery
 Colour = tuple[int, int, int]
 # BGR; apart from one another for most kinds of colour vision (Okabe and Ito, brightened for video).
 _PALETTE: tuple[Colour, ...] = (
-    (60, 220, 60), (0, 160, 255), (255, 190, 60), (190, 110, 255), (70, 230, 240), (255, 120, 120),
+    (60, 220, 60),
+    (0, 160, 255),
+    (255, 190, 60),
+    (190, 110, 255),
+    (70, 230, 240),
+    (255, 120, 120),
 )
 _PERSON: Colour = (225, 225, 225)
 _DARK: Colour = (24, 24, 24)

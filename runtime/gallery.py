@@ -79,10 +79,13 @@ class Gallery:
         answers = []
         for row in similarities:
             order = np.lexsort((self._ids[: self._count], -row))[: max(limit, 0)]
-            answers.append([
-                Hit(int(self._ids[index]), float(row[index]), float(self._times[index]))
-                for index in order if row[index] >= min_similarity
-            ])
+            answers.append(
+                [
+                    Hit(int(self._ids[index]), float(row[index]), float(self._times[index]))
+                    for index in order
+                    if row[index] >= min_similarity
+                ]
+            )
         return answers
 
     def remove(self, ids: Iterable[int]) -> int:

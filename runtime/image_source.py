@@ -74,6 +74,7 @@ def folder_images(folder: Path) -> list[tuple[int, Path]]:
     Raises:
         InputError: no image is in it.
     """
+
     def natural(path: Path) -> list[tuple[int, str]]:
         return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", path.name)]
 

@@ -107,8 +107,11 @@ def inspect_machine() -> MachineReport:
         problems.append("ONNX Runtime has no CPU provider; reinstall onnxruntime")
     return MachineReport(
         versions={
-            "personsearch": __version__, "python": platform.python_version(), "numpy": np.__version__,
-            "opencv": cv2.__version__, "onnxruntime": ort.__version__,
+            "personsearch": __version__,
+            "python": platform.python_version(),
+            "numpy": np.__version__,
+            "opencv": cv2.__version__,
+            "onnxruntime": ort.__version__,
         },
         system=f"{platform.system()} {platform.release()} {platform.machine()}",
         cores=usable_cores(),
@@ -219,8 +222,13 @@ def _check_artifact() -> tuple[ShippedArtifact, str]:
 def as_dict(report: MachineReport) -> dict[str, Any]:
     """The report as plain containers for JSON; ``works`` sums it up."""
     return {
-        "works": not report.problems, "problems": list(report.problems), "versions": report.versions,
-        "system": report.system, "cores": report.cores, "memory_gib": report.memory_gib, "video": report.video,
+        "works": not report.problems,
+        "problems": list(report.problems),
+        "versions": report.versions,
+        "system": report.system,
+        "cores": report.cores,
+        "memory_gib": report.memory_gib,
+        "video": report.video,
         "engines": {name: {"runs": not problem, "problem": problem} for name, problem in report.engines.items()},
         "cuda": {"version": report.cuda.version, "devices": list(report.cuda.devices), "problem": report.cuda.problem},
         "extras": {extra.name: {"missing": list(extra.missing)} for extra in report.extras},

@@ -43,7 +43,8 @@ class OnnxEngine:
         rows, dim, queries = spec.max_detections, spec.embedding_dim, spec.query_boxes
         self._search = _open_session(artifact, spec, "search", threads, device)
         _check_graph(
-            self._search, artifact / spec.graphs["search"].file,
+            self._search,
+            artifact / spec.graphs["search"].file,
             inputs={"frames": ("tensor(uint8)", (None, height, width, 3))},
             outputs={
                 "boxes": ("tensor(float)", (None, rows, 4)),
@@ -57,7 +58,8 @@ class OnnxEngine:
         if "query" in spec.graphs:
             self._query = _open_session(artifact, spec, "query", threads, device)
             _check_graph(
-                self._query, artifact / spec.graphs["query"].file,
+                self._query,
+                artifact / spec.graphs["query"].file,
                 inputs={
                     "frames": ("tensor(uint8)", (1, height, width, 3)),
                     "boxes": ("tensor(float)", (1, queries, 4)),
@@ -87,9 +89,7 @@ class OnnxEngine:
         prepared = time.perf_counter()
         outputs = self._run_search([image for image, _ in fitted]) if fitted else []
         inferred = time.perf_counter()
-        found = [
-            self._to_detections(box, *rows) for (_, box), rows in zip(fitted, outputs, strict=True)
-        ]
+        found = [self._to_detections(box, *rows) for (_, box), rows in zip(fitted, outputs, strict=True)]
         ended = time.perf_counter()
         self._times = StageTimes((prepared - started) * 1e3, (inferred - prepared) * 1e3, (ended - inferred) * 1e3)
         return found
@@ -157,8 +157,10 @@ class OnnxEngine:
     def _require_finite(self, values: FloatArray) -> None:
         if not np.isfinite(values).all():
             raise InputError(
-                "the graph gave NaN or infinity", where=str(self._artifact),
-                expected="finite numbers", remedy="export the artifact again, and see its parity figures",
+                "the graph gave NaN or infinity",
+                where=str(self._artifact),
+                expected="finite numbers",
+                remedy="export the artifact again, and see its parity figures",
             )
 
 
@@ -167,7 +169,8 @@ def _open_session(artifact: Path, spec: Manifest, graph: str, threads: int | Non
         raise InputError(f"the manifest names no `{graph}` graph", where=str(artifact), remedy="export it again")
     provider = _PROVIDERS[device]
     missing = InputError(
-        f"ONNX Runtime {ort.__version__} has no working {provider}", where=f"device {device}",
+        f"ONNX Runtime {ort.__version__} has no working {provider}",
+        where=f"device {device}",
         remedy="install onnxruntime-gpu with a matching CUDA driver, or use `--device cpu`; "
         "`personsearch doctor` says what is here",
     )
@@ -193,14 +196,14 @@ def _check_graph(
     session: Any, path: Path, *, inputs: dict[str, tuple[str, Shape]], outputs: dict[str, tuple[str, Shape]]
 ) -> None:
     """Compares names, element types and every dimension that is known on both sides with the manifest's."""
-    for kind, expected, nodes in (
-        ("input", inputs, session.get_inputs()), ("output", outputs, session.get_outputs())
-    ):
+    for kind, expected, nodes in (("input", inputs, session.get_inputs()), ("output", outputs, session.get_outputs())):
         found = {node.name: (node.type, node.shape) for node in nodes}
         if found.keys() != expected.keys():
             raise InputError(
-                f"{kind}s are {', '.join(sorted(found)) or 'none'}", where=str(path),
-                expected=", ".join(sorted(expected)), remedy="export the artifact again",
+                f"{kind}s are {', '.join(sorted(found)) or 'none'}",
+                where=str(path),
+                expected=", ".join(sorted(expected)),
+                remedy="export the artifact again",
             )
         for name, (dtype, shape) in expected.items():
             found_dtype, found_shape = found[name]
@@ -210,7 +213,8 @@ def _check_graph(
             )
             if found_dtype != dtype or not same:
                 raise InputError(
-                    f"{kind} `{name}` is {found_dtype} {list(found_shape)}", where=str(path),
+                    f"{kind} `{name}` is {found_dtype} {list(found_shape)}",
+                    where=str(path),
                     expected=f"{dtype} {['any' if side is None else side for side in shape]} as the manifest says",
                     remedy="export the artifact again",
                 )

@@ -159,8 +159,15 @@ class Outcome:
 
 
 def run_pipeline(
-    engine: Engine, source: Source, matcher: Matcher, sinks: Sequence[Sink], *,
-    mode: Mode, timings: StageTimings, stop: threading.Event, max_frames: int | None = None,
+    engine: Engine,
+    source: Source,
+    matcher: Matcher,
+    sinks: Sequence[Sink],
+    *,
+    mode: Mode,
+    timings: StageTimings,
+    stop: threading.Event,
+    max_frames: int | None = None,
     on_frame: Callable[[FrameResult], None] = lambda result: None,
 ) -> Outcome:
     """Searches a source until it ends, ``stop`` is set or ``max_frames`` were processed; the sinks are complete then.
@@ -229,6 +236,13 @@ def _search(
         similarities = matcher.similarities(detections)
         matches = tuple(matcher.matches(similarities))
     return FrameResult(
-        frame.index, frame.timestamp_s, frame.name, frame.image if with_image else None, detections, similarities,
-        matches, (perf_counter() - started) * 1e3, captured.at,
+        frame.index,
+        frame.timestamp_s,
+        frame.name,
+        frame.image if with_image else None,
+        detections,
+        similarities,
+        matches,
+        (perf_counter() - started) * 1e3,
+        captured.at,
     )

@@ -85,7 +85,9 @@ def _parse_box(box_text: str, text: str) -> Box:
         raise InputError(f"the box is `{box_text}`", where=f"query {text}", expected="finite numbers")
     if x2 <= x1 or y2 <= y1:
         raise InputError(
-            f"the box `{box_text}` has no area", where=f"query {text}", expected="x1 < x2 and y1 < y2",
+            f"the box `{box_text}` has no area",
+            where=f"query {text}",
+            expected="x1 < x2 and y1 < y2",
             remedy="it is two corners, not a corner and a size",
         )
     return x1, y1, x2, y2
@@ -104,9 +106,11 @@ def place_box(box_xyxy: Box, image_wh: tuple[int, int], where: str) -> tuple[Box
     size = f"{image_wh[0]} x {image_wh[1]}"
     if inside < _MIN_INSIDE:
         raise InputError(
-            f"the box {shown} lies outside the image" if inside == 0
+            f"the box {shown} lies outside the image"
+            if inside == 0
             else f"only {inside:.0%} of the box {shown} lies inside the image",
-            where=f"query {where}", expected=f"a box within {size} pixels",
+            where=f"query {where}",
+            expected=f"a box within {size} pixels",
         )
     x1, y1, x2, y2 = (float(value) for value in clipped[0])
     note = "" if inside == 1 else f"query {where}: the box {shown} was cut at the edge of the image ({size})"
@@ -132,8 +136,11 @@ def load_queries(engine: Engine, texts: Sequence[str]) -> list[PersonQuery]:
         people.setdefault(name, []).append(_embed_crop(engine, crop, name))
     return [
         PersonQuery(
-            name, np.concatenate([part.embeddings for part in parts]), parts[0].thumbnail,
-            tuple(crop for part in parts for crop in part.crops), tuple(note for part in parts for note in part.notes),
+            name,
+            np.concatenate([part.embeddings for part in parts]),
+            parts[0].thumbnail,
+            tuple(crop for part in parts for crop in part.crops),
+            tuple(note for part in parts for note in part.notes),
         )
         for name, parts in people.items()
     ]
@@ -165,6 +172,9 @@ def _embed_crop(engine: Engine, crop: QueryCrop, name: str) -> PersonQuery:
     left, top = math.floor(box[0]), math.floor(box[1])
     picture = image[top : max(top + 1, math.ceil(box[3])), left : max(left + 1, math.ceil(box[2]))].copy()
     return PersonQuery(
-        name, embedding, picture, ({"image": crop.image.name, "box_xyxy": [round(value, 1) for value in box]},),
+        name,
+        embedding,
+        picture,
+        ({"image": crop.image.name, "box_xyxy": [round(value, 1) for value in box]},),
         (note,) if note else (),
     )

@@ -90,15 +90,23 @@ def check_output(out: Path) -> Path:
         ours = False
     if not ours:
         raise InputError(
-            "holds other files, which would be lost", where=str(out),
-            expected="a new or empty folder, or one of an earlier search", remedy="choose another `--out`",
+            "holds other files, which would be lost",
+            where=str(out),
+            expected="a new or empty folder, or one of an earlier search",
+            remedy="choose another `--out`",
         )
     return resolved
 
 
 def search_source(
-    engine: Engine, source: Source, queries: Sequence[PersonQuery], out: Path, settings: SearchSettings, *,
-    stop: threading.Event, on_frame: Callable[[FrameResult], None] = lambda result: None,
+    engine: Engine,
+    source: Source,
+    queries: Sequence[PersonQuery],
+    out: Path,
+    settings: SearchSettings,
+    *,
+    stop: threading.Event,
+    on_frame: Callable[[FrameResult], None] = lambda result: None,
 ) -> dict[str, Any]:
     """Searches ``source`` and publishes the results as the folder ``out``; returns its summary.
 
@@ -132,8 +140,15 @@ def search_source(
 
         started = perf_counter()
         outcome = run_pipeline(
-            engine, source, matcher, sinks, mode=mode, timings=timings, stop=stop,
-            max_frames=settings.max_frames, on_frame=take,
+            engine,
+            source,
+            matcher,
+            sinks,
+            mode=mode,
+            timings=timings,
+            stop=stop,
+            max_frames=settings.max_frames,
+            on_frame=take,
         )
         wall_s = perf_counter() - started
         if outcome.counters.processed == 0:
@@ -147,8 +162,12 @@ def search_source(
             "processed_per_s": round(outcome.counters.processed / wall_s, 2),
             "stages": timings.summary(),
             "queries": record.summary(),
-            "video": None if video is None or video.video is None else {
-                "codec": video.video.codec, "frames": video.video.count, "rate_hz": round(video.rate_hz, 3),
+            "video": None
+            if video is None or video.video is None
+            else {
+                "codec": video.video.codec,
+                "frames": video.video.count,
+                "rate_hz": round(video.rate_hz, 3),
             },
             "files": sorted(path.name for path in folder.iterdir()),
             "notes": [note for query in queries for note in query.notes] + _notes(source, outcome),
@@ -158,8 +177,13 @@ def search_source(
 
 
 def _open_sinks(
-    folder: Path, engine: Engine, source: Source, queries: Sequence[PersonQuery], settings: SearchSettings,
-    mode: Mode, timings: StageTimings,
+    folder: Path,
+    engine: Engine,
+    source: Source,
+    queries: Sequence[PersonQuery],
+    settings: SearchSettings,
+    mode: Mode,
+    timings: StageTimings,
 ) -> tuple[AnnotatedVideo | None, list[Sink]]:
     sinks: list[Sink] = [MatchLines(folder, queries)]
     if settings.all_detections or settings.embeddings:
@@ -183,11 +207,15 @@ def _how(
     return {
         "ended_by": "user" if outcome.stopped else "max_frames" if limited else "source",
         "source": {
-            "label": source.label, "live": source.live, "frame_count": source.frame_count,
+            "label": source.label,
+            "live": source.live,
+            "frame_count": source.frame_count,
             "rate_hz": round(source.rate_hz, 3),
         },
         "artifact": {
-            "name": spec.name, "precision": spec.precision, "search_sha256": spec.graphs["search"].sha256,
+            "name": spec.name,
+            "precision": spec.precision,
+            "search_sha256": spec.graphs["search"].sha256,
             "score_threshold": spec.score_threshold,
         },
         "settings": {**asdict(settings), "mode": mode, "threshold": threshold},
@@ -222,9 +250,7 @@ class _Record:
         for match in result.matches:
             if match.is_best:
                 self._matched[match.query] += 1
-                self._visits[match.query].add(
-                    self._step, result.index, result.time_s, match.similarity, result.name
-                )
+                self._visits[match.query].add(self._step, result.index, result.time_s, match.similarity, result.name)
         self._step += 1
         ids = self._gallery.add(result.detections.embeddings, result.time_s)
         for row, id_ in enumerate(ids):
@@ -238,11 +264,16 @@ class _Record:
         entries = []
         for query, tracker, matched in zip(self._queries, self._visits, self._matched, strict=True):
             visits, brief = tracker.finish()
-            entries.append({
-                "name": query.name, "crops": list(query.crops), "matched_frames": matched,
-                "visits": [_visit(visit) for visit in visits], "brief_visits": brief,
-                "most_similar": self._sightings(query),
-            })
+            entries.append(
+                {
+                    "name": query.name,
+                    "crops": list(query.crops),
+                    "matched_frames": matched,
+                    "visits": [_visit(visit) for visit in visits],
+                    "brief_visits": brief,
+                    "most_similar": self._sightings(query),
+                }
+            )
         return entries
 
     def _sightings(self, query: PersonQuery) -> list[dict[str, Any]]:
@@ -264,7 +295,11 @@ class _Record:
 def _visit(visit: Visit) -> dict[str, Any]:
     name = {"best_name": visit.best_name} if visit.best_name else {}
     return {
-        "start_s": round(visit.start_s, 3), "end_s": round(visit.end_s, 3), "frames": visit.frames,
-        "best_similarity": round(visit.best_similarity, 4), "best_frame": visit.best_frame,
-        "best_time_s": round(visit.best_time_s, 3), **name,
+        "start_s": round(visit.start_s, 3),
+        "end_s": round(visit.end_s, 3),
+        "frames": visit.frames,
+        "best_similarity": round(visit.best_similarity, 4),
+        "best_frame": visit.best_frame,
+        "best_time_s": round(visit.best_time_s, 3),
+        **name,
     }

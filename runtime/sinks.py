@@ -89,8 +89,11 @@ class MatchLines:
         """Writes the frame's matches."""
         for match in result.matches:
             line = {
-                **place_of(result), "query": self._names[match.query], "similarity": round(match.similarity, 4),
-                **figures_of(result, match.row), "is_best": match.is_best,
+                **place_of(result),
+                "query": self._names[match.query],
+                "similarity": round(match.similarity, 4),
+                **figures_of(result, match.row),
+                "is_best": match.is_best,
             }
             self._file.write(json.dumps(line, ensure_ascii=False) + "\n")
 
@@ -118,7 +121,9 @@ class DetectionLines:
         for row in range(len(result.detections)):
             nearest = int(np.argmax(result.similarities[:, row]))
             line = {
-                **place_of(result), **figures_of(result, row), "nearest_query": self._names[nearest],
+                **place_of(result),
+                **figures_of(result, row),
+                "nearest_query": self._names[nearest],
                 "similarity": round(float(result.similarities[nearest, row]), 4),
             }
             self._file.write(json.dumps(line, ensure_ascii=False) + "\n")
@@ -134,7 +139,8 @@ class DetectionLines:
         # A map of an empty file is an error, an empty array is not.
         rows = (
             np.memmap(self._raw_path, dtype=np.float32, mode="r").reshape(-1, self._dim)
-            if self._raw_path.stat().st_size else np.zeros((0, self._dim), dtype=np.float32)
+            if self._raw_path.stat().st_size
+            else np.zeros((0, self._dim), dtype=np.float32)
         )
         np.save(self._npy, rows)
         del rows
@@ -211,4 +217,3 @@ class AnnotatedVideo:
         """Finishes the file and checks that it can be read back."""
         if self.video is not None:
             self.video.close()
-

@@ -44,7 +44,8 @@ def open_source(text: str, *, rate_hz: float | None = None, keep_going: bool = F
         if re.search(r"%\d*d", path.name):
             return ImageSource(address, numbered_files(address), rate_hz=image_rate_hz, keep_going=keep_going)
         raise InputError(
-            "does not exist", where=redact(address) or "source",
+            "does not exist",
+            where=redact(address) or "source",
             expected="a video, an image, a folder, a pattern as `dir/%06d.jpg`, a camera's number or an address",
         )
     if path.suffix.lower() in IMAGE_SUFFIXES:

@@ -40,7 +40,9 @@ class StageTimings:
             if values:
                 p50, p90, p99 = np.percentile(np.fromiter(values, dtype=np.float64), [50, 90, 99])
                 result[stage] = {
-                    "p50_ms": round(float(p50), 3), "p90_ms": round(float(p90), 3), "p99_ms": round(float(p99), 3),
+                    "p50_ms": round(float(p50), 3),
+                    "p90_ms": round(float(p90), 3),
+                    "p99_ms": round(float(p99), 3),
                     "count": len(values),
                 }
         return result

@@ -83,7 +83,9 @@ class FileSource(_Capture):
         capture = cv2.VideoCapture(str(path))
         if not capture.isOpened():
             raise InputError(
-                "cannot be opened as a video", where=str(path), expected="a whole video file with a codec of FFmpeg's",
+                "cannot be opened as a video",
+                where=str(path),
+                expected="a whole video file with a codec of FFmpeg's",
                 remedy="is it cut short, or of another kind? `personsearch doctor` lists what can be decoded",
             )
         super().__init__(capture, rate_hz)
@@ -130,7 +132,9 @@ class FileSource(_Capture):
 
     def _cut_short(self, reason: str) -> InputError:
         return InputError(
-            f"the video is cut short: {reason}", where=self.label, expected="a whole file",
+            f"the video is cut short: {reason}",
+            where=self.label,
+            expected="a whole file",
             remedy="copy it again, or use what there is with `--keep-going`",
         )
 
@@ -162,9 +166,16 @@ class LiveSource(_Capture):
                 os.environ.setdefault("OPENCV_FFMPEG_CAPTURE_OPTIONS", "rtsp_transport;tcp")
             timeout_ms = max(1, round(timeout_s * 1e3))
             # The timeouts are ignored unless FFmpeg is named.
-            capture = cv2.VideoCapture(address, cv2.CAP_FFMPEG, [
-                cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, timeout_ms, cv2.CAP_PROP_READ_TIMEOUT_MSEC, timeout_ms,
-            ])
+            capture = cv2.VideoCapture(
+                address,
+                cv2.CAP_FFMPEG,
+                [
+                    cv2.CAP_PROP_OPEN_TIMEOUT_MSEC,
+                    timeout_ms,
+                    cv2.CAP_PROP_READ_TIMEOUT_MSEC,
+                    timeout_ms,
+                ],
+            )
             remedy = f"check address, user, password and network; gave up after at most {timeout_s:g} s"
         if not capture.isOpened():
             raise InputError("cannot be opened", where=self.label, expected="a source of video", remedy=remedy)

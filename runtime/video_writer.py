@@ -74,8 +74,10 @@ class VideoFile:
         codec = choose_codec(self._wh)
         if codec is None:
             raise InputError(
-                f"this OpenCV ({cv2.__version__}) can write no .mp4", where=path.name,
-                expected=f"one of the codecs {', '.join(CODECS)}", remedy="go without the video with `--no-video`",
+                f"this OpenCV ({cv2.__version__}) can write no .mp4",
+                where=path.name,
+                expected=f"one of the codecs {', '.join(CODECS)}",
+                remedy="go without the video with `--no-video`",
             )
         self.codec = codec
         self._writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*codec), rate_hz, self._wh)
@@ -102,7 +104,8 @@ class VideoFile:
         capture.release()
         if found != self.count:
             raise InputError(
-                f"the video holds {found} of the {self.count} frames that were written", where=self._path.name,
+                f"the video holds {found} of the {self.count} frames that were written",
+                where=self._path.name,
                 remedy="is the disk full? go without the video with `--no-video`",
             )
 

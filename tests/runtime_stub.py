@@ -21,9 +21,7 @@ from personsearch.core.files import sha256_file
 INPUT_WH = (64, 48)
 QUERY_BOXES = 3
 # Input pixels: the middle of each quadrant.
-QUADRANT_BOXES = np.array(
-    [[8, 6, 24, 18], [40, 6, 56, 18], [8, 30, 24, 42], [40, 30, 56, 42]], dtype=np.float32
-)
+QUADRANT_BOXES = np.array([[8, 6, 24, 18], [40, 6, 56, 18], [8, 30, 24, 42], [40, 30, 56, 42]], dtype=np.float32)
 RED, GREEN, BLUE = (0, 0, 255), (0, 255, 0), (255, 0, 0)
 
 
@@ -32,9 +30,16 @@ def search_graph(batch: int | str = 1) -> onnx.ModelProto:
     width, height = INPUT_WH
     quadrant = [height // 2, width // 2]
     constants = {
-        "boxes_all": QUADRANT_BOXES[None], "flat": np.array([0, 3, 4]), "scale": np.float32(1 / 85),
-        "one": np.float32(1), "four": np.array([4]), "last": np.array([-1]), "column": np.array([2]),
-        "lift": np.float32(1e-3), "spread": np.array([1, 1, 3]), "box_spread": np.array([1, 1, 4]),
+        "boxes_all": QUADRANT_BOXES[None],
+        "flat": np.array([0, 3, 4]),
+        "scale": np.float32(1 / 85),
+        "one": np.float32(1),
+        "four": np.array([4]),
+        "last": np.array([-1]),
+        "column": np.array([2]),
+        "lift": np.float32(1e-3),
+        "spread": np.array([1, 1, 3]),
+        "box_spread": np.array([1, 1, 4]),
         "zero": np.array(0, np.float32),
     }
     nodes = [
@@ -64,7 +69,9 @@ def query_graph() -> onnx.ModelProto:
     """frames and boxes -> embeddings: the mean colour in each box."""
     width, height = INPUT_WH
     constants = {
-        "first": np.array([0]), "batch_indices": np.zeros(QUERY_BOXES, np.int64), "lift": np.float32(1e-3),
+        "first": np.array([0]),
+        "batch_indices": np.zeros(QUERY_BOXES, np.int64),
+        "lift": np.float32(1e-3),
         "flat": np.array([1, QUERY_BOXES, 3]),
     }
     nodes = [
@@ -77,9 +84,7 @@ def query_graph() -> onnx.ModelProto:
         helper.make_node("Reshape", ["pooled", "flat"], ["colours"]),
         *_unit_rows("colours", "embeddings"),
     ]
-    inputs = [
-        ("frames", TensorProto.UINT8, [1, height, width, 3]), ("boxes", TensorProto.FLOAT, [1, QUERY_BOXES, 4])
-    ]
+    inputs = [("frames", TensorProto.UINT8, [1, height, width, 3]), ("boxes", TensorProto.FLOAT, [1, QUERY_BOXES, 4])]
     return _model(nodes, constants, inputs, [("embeddings", [1, QUERY_BOXES, 3])])
 
 
@@ -92,11 +97,15 @@ def _unit_rows(source: str, target: str) -> list[onnx.NodeProto]:
 
 
 def _model(
-    nodes: list[onnx.NodeProto], constants: dict[str, NDArray[np.generic]],
-    inputs: list[tuple[str, int, list[int | str]]], outputs: list[tuple[str, list[int | str]]],
+    nodes: list[onnx.NodeProto],
+    constants: dict[str, NDArray[np.generic]],
+    inputs: list[tuple[str, int, list[int | str]]],
+    outputs: list[tuple[str, list[int | str]]],
 ) -> onnx.ModelProto:
     graph = helper.make_graph(
-        nodes, "stub", [helper.make_tensor_value_info(*each) for each in inputs],
+        nodes,
+        "stub",
+        [helper.make_tensor_value_info(*each) for each in inputs],
         [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, shape in outputs],
         [numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items()],
     )
@@ -112,17 +121,32 @@ def write_artifact(folder: Path, *, search: onnx.ModelProto | None = None, **cha
     onnx.save(query_graph(), str(folder / "query.onnx"))
     graphs = {
         name: {
-            "file": f"{name}.onnx", "sha256": sha256_file(folder / f"{name}.onnx"),
+            "file": f"{name}.onnx",
+            "sha256": sha256_file(folder / f"{name}.onnx"),
             "bytes": (folder / f"{name}.onnx").stat().st_size,
         }
         for name in ("search", "query")
     }
     manifest = {
-        "format": "personsearch-artifact/1", "name": "stub", "created": "2026-01-01T00:00:00Z",
-        "preprocess": {"input_wh": list(INPUT_WH), "pad_value": 0}, "max_detections": 4,
-        "query_boxes": QUERY_BOXES, "embedding_dim": 3, "score_threshold": 0.3, "match_threshold": 0.9,
-        "precision": "fp32", "opset": 17, "graphs": graphs, "training_data": [], "recipe": {}, "recipe_hash": "0",
-        "checkpoint_sha256": "0", "builder": {}, "parity": {"passed": True}, **changes,
+        "format": "personsearch-artifact/1",
+        "name": "stub",
+        "created": "2026-01-01T00:00:00Z",
+        "preprocess": {"input_wh": list(INPUT_WH), "pad_value": 0},
+        "max_detections": 4,
+        "query_boxes": QUERY_BOXES,
+        "embedding_dim": 3,
+        "score_threshold": 0.3,
+        "match_threshold": 0.9,
+        "precision": "fp32",
+        "opset": 17,
+        "graphs": graphs,
+        "training_data": [],
+        "recipe": {},
+        "recipe_hash": "0",
+        "checkpoint_sha256": "0",
+        "builder": {},
+        "parity": {"passed": True},
+        **changes,
     }
     (folder / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
     return folder

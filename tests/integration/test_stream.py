@@ -34,8 +34,12 @@ main()
 
 def personsearch(*arguments: str, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-c", BASE_INSTALL, *arguments], cwd=cwd, env={**os.environ, **environment}, text=True,
-        capture_output=True, timeout=120,
+        [sys.executable, "-c", BASE_INSTALL, *arguments],
+        cwd=cwd,
+        env={**os.environ, **environment},
+        text=True,
+        capture_output=True,
+        timeout=120,
     )
 
 
@@ -75,8 +79,21 @@ def test_the_whole_way_without_torch(folder: Path) -> None:
 
 def test_json_is_the_summary_and_nothing_else(folder: Path) -> None:
     result = personsearch(
-        "stream", "art", "--source", "walk.mp4", "--query", "red.png", "--out", "json", "--json", "--no-video",
-        "--max-frames", "12", "--threshold", "0.5", cwd=folder,
+        "stream",
+        "art",
+        "--source",
+        "walk.mp4",
+        "--query",
+        "red.png",
+        "--out",
+        "json",
+        "--json",
+        "--no-video",
+        "--max-frames",
+        "12",
+        "--threshold",
+        "0.5",
+        cwd=folder,
     )
     summary = json.loads(result.stdout)
     assert summary == json.loads((folder / "json" / "summary.json").read_text())
@@ -112,7 +129,10 @@ BAD = [
 
 @pytest.mark.parametrize(("change", "message"), BAD, ids=[message for _, message in BAD])
 def test_bad_input_is_one_line_and_leaves_nothing(
-    folder: Path, change: dict[str, str], message: str, monkeypatch: pytest.MonkeyPatch,
+    folder: Path,
+    change: dict[str, str],
+    message: str,
+    monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str],
 ) -> None:
     import personsearch.cli
@@ -120,10 +140,21 @@ def test_bad_input_is_one_line_and_leaves_nothing(
     arguments = {**GOOD, **change}
     before = listing(folder)
     monkeypatch.chdir(folder)
-    monkeypatch.setattr(sys, "argv", [
-        "personsearch", "stream", arguments["artifact"], "--source", arguments["source"], "--query", arguments["query"],
-        "--out", arguments["out"],
-    ])
+    monkeypatch.setattr(
+        sys,
+        "argv",
+        [
+            "personsearch",
+            "stream",
+            arguments["artifact"],
+            "--source",
+            arguments["source"],
+            "--query",
+            arguments["query"],
+            "--out",
+            arguments["out"],
+        ],
+    )
     with pytest.raises(SystemExit) as exit_:
         personsearch.cli.main()
     captured = capfd.readouterr()
@@ -161,9 +192,26 @@ def start_endless(folder: Path, out: str) -> subprocess.Popen[str]:
         stub.write_video(folder / "long.mp4", [stub.scene((0, stub.RED))] * 1500, rate_hz=10)
     # A shell may start background jobs with SIGINT ignored; a terminal does not.
     return subprocess.Popen(
-        [sys.executable, "-c", BASE_INSTALL, "stream", "art", "--source", "long.mp4", "--mode", "latest",
-         "--query", "red.png", "--save-crops", "--out", out],
-        cwd=folder, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        [
+            sys.executable,
+            "-c",
+            BASE_INSTALL,
+            "stream",
+            "art",
+            "--source",
+            "long.mp4",
+            "--mode",
+            "latest",
+            "--query",
+            "red.png",
+            "--save-crops",
+            "--out",
+            out,
+        ],
+        cwd=folder,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )
 
@@ -218,8 +266,17 @@ def test_a_network_camera(folder: Path) -> None:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         address = f"http://admin:{SECRET}@127.0.0.1:{server.server_port}/live?token={SECRET}"
         result = personsearch(
-            "stream", "art", "--source", "env:CAMERA_URL", "--query", "red.png", "--out", "camera", "--json",
-            cwd=folder, CAMERA_URL=address,
+            "stream",
+            "art",
+            "--source",
+            "env:CAMERA_URL",
+            "--query",
+            "red.png",
+            "--out",
+            "camera",
+            "--json",
+            cwd=folder,
+            CAMERA_URL=address,
         )
         server.shutdown()
     assert result.returncode == 0, result.stderr

@@ -122,9 +122,7 @@ def slow_detection(
 
 @given(worlds(), scores)
 @settings(max_examples=200, deadline=None)
-def test_detection_scores_equal_the_slow_loop(
-    world: tuple[list[Detections], list[Truth]], threshold: float
-) -> None:
+def test_detection_scores_equal_the_slow_loop(world: tuple[list[Detections], list[Truth]], threshold: float) -> None:
     predictions, images = world
     if not any((image.person_ids != -2).any() for image in images):
         with pytest.raises(ValueError, match="no person"):
@@ -190,8 +188,13 @@ def test_search_scores_equal_the_slow_loop(
 
     def run() -> search_module.SearchScores:
         return search_scores(
-            np.array(looks, np.float32), queries, predictions, images,
-            score_threshold=0.0, top_k=(1, 2, 5), strict=strict,
+            np.array(looks, np.float32),
+            queries,
+            predictions,
+            images,
+            score_threshold=0.0,
+            top_k=(1, 2, 5),
+            strict=strict,
         )
 
     with pytest.MonkeyPatch.context() as patch:

@@ -65,10 +65,15 @@ TestGallery = GalleryMachine.TestCase
 TestGallery.settings = settings(max_examples=60, stateful_step_count=25, deadline=None)
 
 
-@pytest.mark.parametrize(("rows", "time_s"), [
-    (np.zeros((1, 2), np.float32), 0.0), (np.zeros(3, np.float32), 0.0), (np.full((1, 3), np.nan, np.float32), 0.0),
-    (np.zeros((1, 3), np.float32), float("nan")),
-])
+@pytest.mark.parametrize(
+    ("rows", "time_s"),
+    [
+        (np.zeros((1, 2), np.float32), 0.0),
+        (np.zeros(3, np.float32), 0.0),
+        (np.full((1, 3), np.nan, np.float32), 0.0),
+        (np.zeros((1, 3), np.float32), float("nan")),
+    ],
+)
 def test_refuses_what_would_poison_a_search(rows: np.ndarray, time_s: float) -> None:
     gallery = Gallery(DIM, CAPACITY)
     with pytest.raises(ValueError, match=r"shape|finite"):

@@ -152,7 +152,10 @@ def test_torch_system_maps_boxes_both_ways() -> None:
     torch.manual_seed(3)
     recipe = ModelRecipe(
         trunk=DepthwiseTrunk(stem_channels=8, channels=(8, 8, 8), modules=1, person_channels=8),
-        attention="none", anchor_heights=(40.0,), rpn_channels=8, score_threshold=0.0,
+        attention="none",
+        anchor_heights=(40.0,),
+        rpn_channels=8,
+        score_threshold=0.0,
     )
     model = build_model(recipe, Preprocess(input_wh=(96, 64)), 2).eval()
     system = TorchSystem(model)

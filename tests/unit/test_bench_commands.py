@@ -62,9 +62,7 @@ def dataset(tmp_path: Path) -> Path:
              "frame_index": number}
         )  # fmt: skip
         box = [20 + number, 10, 16, 40]
-        rows.append(
-            {"id": number, "image_id": number, "bbox": box, "category_id": 1, "person_id": 0, "iscrowd": 0}
-        )
+        rows.append({"id": number, "image_id": number, "bbox": box, "category_id": 1, "person_id": 0, "iscrowd": 0})
     annotations = {
         "person_count": 1, "images": images, "annotations": rows, "categories": [{"id": 1, "name": "person"}],
         "queries": [{"image_id": 0, "bbox": rows[0]["bbox"], "person_id": 0}],

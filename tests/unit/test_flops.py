@@ -62,7 +62,11 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> tuple[nn.Module, Path]
 
     recipe = ModelRecipe(
         trunk=DepthwiseTrunk(stem_channels=8, channels=(16, 16, 32), modules=1, person_channels=32),
-        attention="full", anchor_heights=(40.0, 80.0), rpn_channels=16, pre_nms=12, proposals=6,
+        attention="full",
+        anchor_heights=(40.0, 80.0),
+        rpn_channels=16,
+        pre_nms=12,
+        proposals=6,
     )
     model = build_model(recipe, Preprocess(input_wh=(160, 96)), 3).eval()
     path = tmp_path_factory.mktemp("graph") / "search.onnx"

@@ -81,7 +81,11 @@ def test_systems_take_turns_on_the_same_frames() -> None:
 def test_a_network_in_torch_reports_both_scopes() -> None:
     recipe = ModelRecipe(
         trunk=DepthwiseTrunk(stem_channels=8, channels=(8, 8, 8), modules=1, person_channels=8),
-        attention="none", anchor_heights=(40.0,), rpn_channels=8, pre_nms=8, proposals=4,
+        attention="none",
+        anchor_heights=(40.0,),
+        rpn_channels=8,
+        pre_nms=8,
+        proposals=4,
     )
     system = TorchSystem(build_model(recipe, Preprocess(input_wh=(64, 64)), 2))
     (result,) = measure_latency({"torch": system}, generated_frames(3, (96, 64)), rounds=5)

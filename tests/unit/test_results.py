@@ -13,7 +13,11 @@ from personsearch.core.errors import InputError
 
 def test_round_trip(tmp_path: Path) -> None:
     result = make_result(
-        "accuracy", "street v1", {"mean_ap": (0.5, "share")}, sha256="a" * 64, settings={"split": "test"},
+        "accuracy",
+        "street v1",
+        {"mean_ap": (0.5, "share")},
+        sha256="a" * 64,
+        settings={"split": "test"},
         arguments=["evaluate", "artifacts/street"],
     )
     path = write_result(result, tmp_path)

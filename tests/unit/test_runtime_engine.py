@@ -64,7 +64,9 @@ def test_many_frames_equal_each_alone(tmp_path: Path, batch: int | str) -> None:
     one = open_engine(stub.write_artifact(tmp_path / "one"))
     many = open_engine(stub.write_artifact(tmp_path / "many", search=stub.search_graph(batch)))
     frames = [
-        stub.scene((0, stub.RED)), stub.scene((1, stub.BLUE), frame_wh=(256, 192)), stub.scene((2, stub.GREEN)),
+        stub.scene((0, stub.RED)),
+        stub.scene((1, stub.BLUE), frame_wh=(256, 192)),
+        stub.scene((2, stub.GREEN)),
     ]
     for alone, together in zip([one.infer([frame])[0] for frame in frames], many.infer(frames), strict=True):
         np.testing.assert_array_equal(alone.boxes_xyxy, together.boxes_xyxy)
@@ -107,12 +109,15 @@ def test_one_changed_byte_is_noticed(tmp_path: Path) -> None:
         open_engine(tmp_path)
 
 
-@pytest.mark.parametrize(("field", "value", "message"), [
-    ("max_detections", 5, r"output `boxes` is .*\[1, 4, 4\].*expected .*\['any', 5, 4\]"),
-    ("embedding_dim", 4, "output `embeddings`"),
-    ("query_boxes", 2, r"query\.onnx: input `boxes`"),
-    ("preprocess", {"input_wh": [48, 64]}, "input `frames`"),
-])
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("max_detections", 5, r"output `boxes` is .*\[1, 4, 4\].*expected .*\['any', 5, 4\]"),
+        ("embedding_dim", 4, "output `embeddings`"),
+        ("query_boxes", 2, r"query\.onnx: input `boxes`"),
+        ("preprocess", {"input_wh": [48, 64]}, "input `frames`"),
+    ],
+)
 def test_a_graph_that_contradicts_the_manifest(tmp_path: Path, field: str, value: object, message: str) -> None:
     with pytest.raises(InputError, match=message):
         open_engine(stub.write_artifact(tmp_path, **{field: value}))
@@ -178,7 +183,8 @@ def test_an_artifact_without_a_query_graph(tmp_path: Path) -> None:
 
 def test_a_float_input_is_refused(tmp_path: Path) -> None:
     graph = helper.make_graph(
-        [helper.make_node("Identity", ["frames"], ["boxes"])], "float",
+        [helper.make_node("Identity", ["frames"], ["boxes"])],
+        "float",
         [helper.make_tensor_value_info("frames", TensorProto.FLOAT, [1, 48, 64, 3])],
         [helper.make_tensor_value_info("boxes", TensorProto.FLOAT, [1, 48, 64, 3])],
     )
@@ -202,10 +208,16 @@ def test_cuda_is_refused_where_there_is_none(artifact: Path) -> None:
         open_engine(artifact, device="cuda")
 
 
-@pytest.mark.parametrize(("content", "message"), [
-    (None, "no artifact is shipped"), ("{}", "cannot be read"), ("[", "cannot be read"),
-    ('{"artifact": "../elsewhere"}', "bare name"), ('{"artifact": "gone"}', "`gone` is not there"),
-])
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, "no artifact is shipped"),
+        ("{}", "cannot be read"),
+        ("[", "cannot be read"),
+        ('{"artifact": "../elsewhere"}', "bare name"),
+        ('{"artifact": "gone"}', "`gone` is not there"),
+    ],
+)
 def test_default_artifact_problems(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: str | None, message: str
 ) -> None:

@@ -56,12 +56,20 @@ def test_a_changed_artifact_is_a_problem(artifacts: Path) -> None:
 
 
 def test_extras_name_what_they_lack(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(machine, "requires", lambda name: [
-        "numpy>=1.26", "no-such-package>=2; extra == 'train'", "numpy>=1; extra == 'train'",
-        "edge-person-search[train]; extra == \"dev\"", "pytest>=8; python_version > '3' and extra == \"dev\"",
-    ])
+    monkeypatch.setattr(
+        machine,
+        "requires",
+        lambda name: [
+            "numpy>=1.26",
+            "no-such-package>=2; extra == 'train'",
+            "numpy>=1; extra == 'train'",
+            'edge-person-search[train]; extra == "dev"',
+            "pytest>=8; python_version > '3' and extra == \"dev\"",
+        ],
+    )
     assert machine.installed_extras() == (
-        machine.Extra("train", ("no-such-package",)), machine.Extra("dev", ()),
+        machine.Extra("train", ("no-such-package",)),
+        machine.Extra("dev", ()),
     )
 
 

@@ -57,12 +57,15 @@ def visits(times: list[float], min_frames: int = 1) -> tuple[list[tuple[float, f
     return [(visit.start_s, visit.end_s, visit.frames) for visit in found], brief
 
 
-@pytest.mark.parametrize(("times", "expected"), [
-    ([], []),
-    ([1.0], [(1, 1, 1)]),
-    ([0, 1, 2, 4], [(0, 4, 4)]),
-    ([0, 1, 3.1, 4], [(0, 1, 2), (3.1, 4, 2)]),
-])
+@pytest.mark.parametrize(
+    ("times", "expected"),
+    [
+        ([], []),
+        ([1.0], [(1, 1, 1)]),
+        ([0, 1, 2, 4], [(0, 4, 4)]),
+        ([0, 1, 3.1, 4], [(0, 1, 2), (3.1, 4, 2)]),
+    ],
+)
 def test_visits_end_after_the_gap(times: list[float], expected: list[tuple[float, float, int]]) -> None:
     assert visits(times) == (expected, 0)
 

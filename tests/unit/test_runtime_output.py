@@ -39,7 +39,11 @@ def video(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def search(engine: Engine, source: Path | str, queries: list[str], **settings: Any) -> dict[str, Any]:
     return search_source(
-        engine, open_source(str(source)), load_queries(engine, queries), Path("out"), SearchSettings(**settings),
+        engine,
+        open_source(str(source)),
+        load_queries(engine, queries),
+        Path("out"),
+        SearchSettings(**settings),
         stop=threading.Event(),
     )
 
@@ -62,7 +66,15 @@ def test_the_person_is_found_where_and_when_it_was_painted(engine: Engine, video
     assert json.loads(Path("out/summary.json").read_text()) == summary
     assert summary["frames"] == {"captured": 30, "decoded": 30, "dropped": 0, "left": 0, "processed": 30, "undrawn": 0}
     assert set(summary["stages"]) == {
-        "decode", "queue_wait", "preprocess", "infer", "postprocess", "match", "draw", "write", "age"
+        "decode",
+        "queue_wait",
+        "preprocess",
+        "infer",
+        "postprocess",
+        "match",
+        "draw",
+        "write",
+        "age",
     }
     assert count_frames(Path("out/annotated.mp4")) == summary["video"]["frames"] == 30
 
@@ -88,7 +100,12 @@ def test_embeddings_are_the_rows_of_the_detections(engine: Engine, video: Path) 
     red = np.array([line["box_xyxy"][0] < 64 for line in detections])
     assert embeddings[red, 2].min() > 0.9 > embeddings[~red, 2].max()
     assert sorted(path.name for path in Path("out").iterdir()) == [
-        "annotated.mp4", "crops", "detections.jsonl", "embeddings.npy", "matches.jsonl", "summary.json"
+        "annotated.mp4",
+        "crops",
+        "detections.jsonl",
+        "embeddings.npy",
+        "matches.jsonl",
+        "summary.json",
     ]
     crops = sorted(Path("out/crops/red").iterdir())
     assert [path.name for path in crops] == [f"{index:06d}.jpg" for index in range(10, 20)]
@@ -164,7 +181,10 @@ def test_output_folders_that_would_lose_something(tmp_path: Path, monkeypatch: p
     Path("other").mkdir()
     Path("other/summary.json").write_text('{"format": "something else"}')
     for out, message in [
-        (".", "folder you are in"), ("..", "folder you are in"), ("photos", "other files"), ("file", "is a file"),
+        (".", "folder you are in"),
+        ("..", "folder you are in"),
+        ("photos", "other files"),
+        ("file", "is a file"),
         ("other", "other files"),
     ]:
         with pytest.raises(InputError, match=message):
@@ -173,10 +193,18 @@ def test_output_folders_that_would_lose_something(tmp_path: Path, monkeypatch: p
     assert check_output(Path("new/deep")) == work / "new" / "deep"
 
 
-@pytest.mark.parametrize(("seconds", "text"), [
-    (0, "0:00.0"), (9.96, "0:09.9"), (0.3, "0:00.3"), (59.99, "0:59.9"), (60, "1:00.0"), (3599.9, "59:59.9"),
-    (3600, "1:00:00.0"),
-])
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0, "0:00.0"),
+        (9.96, "0:09.9"),
+        (0.3, "0:00.3"),
+        (59.99, "0:59.9"),
+        (60, "1:00.0"),
+        (3599.9, "59:59.9"),
+        (3600, "1:00:00.0"),
+    ],
+)
 def test_clock(seconds: float, text: str) -> None:
     assert clock(seconds) == text
 
@@ -208,9 +236,15 @@ def test_a_match_is_drawn_in_its_colour_around_its_box_and_a_person_is_not() -> 
     assert (picture[240:260, 310:330] == 128).all()  # the person itself stays visible
 
 
-@pytest.mark.parametrize(("frame_wh", "expected"), [
-    ((640, 480), (640, 480)), ((641, 479), (640, 478)), ((3840, 2160), (1920, 1080)), ((1, 1), (2, 2)),
-])
+@pytest.mark.parametrize(
+    ("frame_wh", "expected"),
+    [
+        ((640, 480), (640, 480)),
+        ((641, 479), (640, 478)),
+        ((3840, 2160), (1920, 1080)),
+        ((1, 1), (2, 2)),
+    ],
+)
 def test_video_size(frame_wh: tuple[int, int], expected: tuple[int, int]) -> None:
     assert video_wh(frame_wh) == expected
 
@@ -225,10 +259,19 @@ def test_a_live_video_plays_at_the_speed_of_life(tmp_path: Path) -> None:
     query = PersonQuery("anna", np.zeros((1, 3), np.float32), np.full((40, 20, 3), 90, np.uint8))
     sink = AnnotatedVideo(tmp_path, [query], rate_hz=10.0, real_time=True, timings=StageTimings())
     for index, time_s in enumerate([50.0, 50.02, 50.5, 51.0, 200.0, 200.1]):
-        sink.write(FrameResult(
-            index, time_s, "", np.full((48, 64, 3), 99, np.uint8), Detections.empty(3), np.zeros((1, 0), np.float32),
-            (), 1.0, 0.0,
-        ))
+        sink.write(
+            FrameResult(
+                index,
+                time_s,
+                "",
+                np.full((48, 64, 3), 99, np.uint8),
+                Detections.empty(3),
+                np.zeros((1, 0), np.float32),
+                (),
+                1.0,
+                0.0,
+            )
+        )
     sink.close()
     # 1 s at 10 a second, then a stall that is cut to 5 s, then one more.
     assert count_frames(tmp_path / "annotated.mp4") == 11 + 50 + 1

@@ -27,14 +27,17 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-@pytest.mark.parametrize(("text", "name", "image", "box", "named"), [
-    ("two.png", "two", "two.png", None, False),
-    ("two.png#1,2,3,4", "two", "two.png", (1, 2, 3, 4), False),
-    ("anna=two.png#1.5,2,3e1,4", "anna", "two.png", (1.5, 2, 30, 4), True),
-    ("Anna Blue=two.png", "Anna Blue", "two.png", None, True),
-    ("odd#name=1.png", "odd#name=1", "odd#name=1.png", None, False),
-    ("odd#name=1.png#1,2,3,4", "odd#name=1", "odd#name=1.png", (1, 2, 3, 4), False),
-])
+@pytest.mark.parametrize(
+    ("text", "name", "image", "box", "named"),
+    [
+        ("two.png", "two", "two.png", None, False),
+        ("two.png#1,2,3,4", "two", "two.png", (1, 2, 3, 4), False),
+        ("anna=two.png#1.5,2,3e1,4", "anna", "two.png", (1.5, 2, 30, 4), True),
+        ("Anna Blue=two.png", "Anna Blue", "two.png", None, True),
+        ("odd#name=1.png", "odd#name=1", "odd#name=1.png", None, False),
+        ("odd#name=1.png#1,2,3,4", "odd#name=1", "odd#name=1.png", (1, 2, 3, 4), False),
+    ],
+)
 @pytest.mark.usefixtures("folder")
 def test_parse(text: str, name: str, image: str, box: tuple[float, ...] | None, named: bool) -> None:
     cv2.imwrite("odd#name=1.png", stub.scene())
@@ -42,24 +45,42 @@ def test_parse(text: str, name: str, image: str, box: tuple[float, ...] | None, 
     assert (crop.name, crop.image, crop.box_xyxy, crop.named) == (name, Path(image), box, named)
 
 
-@pytest.mark.parametrize(("text", "message"), [
-    ("gone.png", r"image `gone\.png` does not exist"), ("anna=gone.png", r"`gone\.png` does not exist"),
-    ("", "does not exist"),
-    ("two.png#", "empty"), ("two.png#1,2,3", "four|x1,y1,x2,y2"), ("two.png#1,2,3,4,5", "x1,y1,x2,y2"),
-    ("two.png#a,b,c,d", "x1,y1,x2,y2"), ("two.png#1,2,nan,4", "finite"), ("two.png#0,0,inf,4", "finite"),
-    ("two.png#5,2,5,9", "no area"), ("two.png#9,2,5,9", "no area"), ("two.png#1,9,5,2", "no area"),
-])
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("gone.png", r"image `gone\.png` does not exist"),
+        ("anna=gone.png", r"`gone\.png` does not exist"),
+        ("", "does not exist"),
+        ("two.png#", "empty"),
+        ("two.png#1,2,3", "four|x1,y1,x2,y2"),
+        ("two.png#1,2,3,4,5", "x1,y1,x2,y2"),
+        ("two.png#a,b,c,d", "x1,y1,x2,y2"),
+        ("two.png#1,2,nan,4", "finite"),
+        ("two.png#0,0,inf,4", "finite"),
+        ("two.png#5,2,5,9", "no area"),
+        ("two.png#9,2,5,9", "no area"),
+        ("two.png#1,9,5,2", "no area"),
+    ],
+)
 @pytest.mark.usefixtures("folder")
 def test_parse_refuses(text: str, message: str) -> None:
     with pytest.raises(InputError, match=message):
         parse_query(text)
 
 
-@pytest.mark.parametrize(("box", "placed"), [
-    ((1, 2, 30, 40), (1, 2, 30, 40)), ((0, 0, 100, 50), (0, 0, 100, 50)), ((-10, 0, 30, 40), (0, 0, 30, 40)),
-    ((80, 30, 110, 60), None), ((90, 0, 110, 50), (90, 0, 100, 50)), ((91, 0, 110, 50), None),
-    ((200, 0, 300, 50), None), ((-5, -5, -1, -1), None),
-])
+@pytest.mark.parametrize(
+    ("box", "placed"),
+    [
+        ((1, 2, 30, 40), (1, 2, 30, 40)),
+        ((0, 0, 100, 50), (0, 0, 100, 50)),
+        ((-10, 0, 30, 40), (0, 0, 30, 40)),
+        ((80, 30, 110, 60), None),
+        ((90, 0, 110, 50), (90, 0, 100, 50)),
+        ((91, 0, 110, 50), None),
+        ((200, 0, 300, 50), None),
+        ((-5, -5, -1, -1), None),
+    ],
+)
 def test_a_box_over_the_edge(box: tuple[float, ...], placed: tuple[float, ...] | None) -> None:
     if placed is None:
         with pytest.raises(InputError, match=r"(in|out)side the image"):
@@ -83,9 +104,15 @@ def test_embeddings_are_of_the_box(engine: Engine) -> None:
 
 @pytest.mark.usefixtures("folder")
 def test_crops_of_one_name_are_one_person_and_unnamed_ones_are_not(engine: Engine) -> None:
-    people = load_queries(engine, [
-        "anna=two.png#16,12,48,36", "two.png#16,12,48,36", "anna=two.png#80,60,112,84", "two.png#80,60,112,84",
-    ])
+    people = load_queries(
+        engine,
+        [
+            "anna=two.png#16,12,48,36",
+            "two.png#16,12,48,36",
+            "anna=two.png#80,60,112,84",
+            "two.png#80,60,112,84",
+        ],
+    )
     assert [(person.name, len(person.embeddings)) for person in people] == [("anna", 2), ("two", 1), ("two-2", 1)]
 
 

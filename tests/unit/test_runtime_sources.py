@@ -146,12 +146,20 @@ def test_a_broken_image_in_a_sequence(tmp_path: Path) -> None:
     assert "000002.png" in kept.notes[0]
 
 
-@pytest.mark.parametrize(("text", "message"), [
-    ("missing.mp4", r"missing\.mp4: does not exist"), ("empty", "holds no image"),
-    ("empty/%06d.jpg", "no file is named"),
-    ("gone/%06d.jpg", "folder does not exist"), ("empty/%d_%d.jpg", "not a pattern"), ("text.mp4", "cannot be opened"),
-    ("env:NO_SUCH_VARIABLE_HERE", "NO_SUCH_VARIABLE_HERE"), ("", "does not exist"), ("9999", "camera 9999"),
-])
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("missing.mp4", r"missing\.mp4: does not exist"),
+        ("empty", "holds no image"),
+        ("empty/%06d.jpg", "no file is named"),
+        ("gone/%06d.jpg", "folder does not exist"),
+        ("empty/%d_%d.jpg", "not a pattern"),
+        ("text.mp4", "cannot be opened"),
+        ("env:NO_SUCH_VARIABLE_HERE", "NO_SUCH_VARIABLE_HERE"),
+        ("", "does not exist"),
+        ("9999", "camera 9999"),
+    ],
+)
 def test_sources_that_are_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, message: str) -> None:
     monkeypatch.chdir(tmp_path)
     Path("empty").mkdir()
@@ -219,23 +227,34 @@ def test_frames_that_cannot_be_decoded_count_as_missing(tmp_path: Path, video: P
     assert any("of 200 frames" in note for note in kept.notes)
 
 
-@pytest.mark.parametrize("content", [
-    b"", b"\0" * 7, b"\0\0\0\x08ftyp", b"\0\0\0\1mdat", b"\0\0\0\0mdat", b"RIFF\0\0\0\0AVI ",
-])
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"\0" * 7,
+        b"\0\0\0\x08ftyp",
+        b"\0\0\0\1mdat",
+        b"\0\0\0\0mdat",
+        b"RIFF\0\0\0\0AVI ",
+    ],
+)
 def test_container_check_survives_anything(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "x").write_bytes(content)
     assert missing_bytes(tmp_path / "x") >= 0
 
 
-@pytest.mark.parametrize(("address", "shown"), [
-    ("rtsp://10.0.0.1:554/live", "rtsp://10.0.0.1:554/live"),
-    ("rtsp://admin:secret@10.0.0.1/live", "rtsp://***@10.0.0.1/live"),
-    ("RTSP://a@b.c:se/cr@t?@cam/x", "RTSP://***@cam/x"),
-    ("http://cam/video?user=secret&pwd=secret", "http://cam/video?***"),
-    ("http://cam/video#secret", "http://cam/video?***"),
-    ("video.mp4", "video.mp4"),
-    ("dir/me@home.mp4", "dir/me@home.mp4"),
-])
+@pytest.mark.parametrize(
+    ("address", "shown"),
+    [
+        ("rtsp://10.0.0.1:554/live", "rtsp://10.0.0.1:554/live"),
+        ("rtsp://admin:secret@10.0.0.1/live", "rtsp://***@10.0.0.1/live"),
+        ("RTSP://a@b.c:se/cr@t?@cam/x", "RTSP://***@cam/x"),
+        ("http://cam/video?user=secret&pwd=secret", "http://cam/video?***"),
+        ("http://cam/video#secret", "http://cam/video?***"),
+        ("video.mp4", "video.mp4"),
+        ("dir/me@home.mp4", "dir/me@home.mp4"),
+    ],
+)
 def test_redact(address: str, shown: str) -> None:
     assert redact(address) == shown
     assert "secret" not in redact(address)

@@ -24,8 +24,19 @@ from personsearch.data.synthetic.labels import label
 from personsearch.data.synthetic.scene import Seen
 
 TINY = SyntheticSettings(
-    seed=3, train_identities=6, test_identities=4, passers_by=3, train_cameras=2, test_cameras=2, days=1,
-    cameras_per_identity=2, train_frames=6, test_frames=12, video_wh=(192, 112), video_frames=40, video_fps=8.0,
+    seed=3,
+    train_identities=6,
+    test_identities=4,
+    passers_by=3,
+    train_cameras=2,
+    test_cameras=2,
+    days=1,
+    cameras_per_identity=2,
+    train_frames=6,
+    test_frames=12,
+    video_wh=(192, 112),
+    video_frames=40,
+    video_fps=8.0,
 )
 
 
@@ -212,8 +223,14 @@ def test_people_share_colours_but_not_looks() -> None:
 @pytest.mark.parametrize(
     "change",
     [
-        {"people": (4, 3)}, {"people": (0, 3)}, {"frame_wh": (385, 224)}, {"video_wh": (32, 32)},
-        {"cameras_per_identity": 7}, {"test_cameras": 1}, {"test_frames": 3}, {"colour": 1},
+        {"people": (4, 3)},
+        {"people": (0, 3)},
+        {"frame_wh": (385, 224)},
+        {"video_wh": (32, 32)},
+        {"cameras_per_identity": 7},
+        {"test_cameras": 1},
+        {"test_frames": 3},
+        {"colour": 1},
     ],
 )
 def test_impossible_settings_are_refused(change: dict[str, Any]) -> None:

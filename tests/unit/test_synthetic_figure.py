@@ -101,8 +101,14 @@ def bag_pixels(person: Appearance, heading: float) -> int:
 def test_a_backpack_is_seen_from_behind_and_hardly_from_the_front() -> None:
     grey = (0.4, 0.4, 0.4)
     person = replace(
-        PERSON, bag="backpack", bag_colour=(0.02, 0.6, 0.02), upper=Garment("plain", grey, grey, 0.15),
-        upper_kind="shirt", sleeve_colour=grey, lower=grey, hair="short",
+        PERSON,
+        bag="backpack",
+        bag_colour=(0.02, 0.6, 0.02),
+        upper=Garment("plain", grey, grey, 0.15),
+        upper_kind="shirt",
+        sleeve_colour=grey,
+        lower=grey,
+        hair="short",
     )
     behind, side, front = (bag_pixels(person, heading) for heading in (np.pi, np.pi / 2, 0.0))
     assert behind > 2 * front

@@ -15,9 +15,7 @@ from personsearch.core.seeding import rng_for
 from personsearch.data.synthetic.solid import Colour
 
 Choice = TypeVar("Choice", bound=str)
-Pattern = Literal[
-    "plain", "stripes", "pinstripes", "plaid", "dots", "block", "half", "sash", "logo", "band"
-]
+Pattern = Literal["plain", "stripes", "pinstripes", "plaid", "dots", "block", "half", "sash", "logo", "band"]
 Sleeve = Literal["long", "short"]
 UpperKind = Literal["shirt", "jacket", "coat"]
 LowerKind = Literal["trousers", "shorts", "skirt", "side_stripe"]
@@ -43,7 +41,16 @@ SLEEVES: tuple[Sleeve, ...] = ("long", "short")
 HAIRS: tuple[Hair, ...] = ("short", "long", "bun", "bald", "cap", "beanie", "hood")
 BAGS: tuple[Bag, ...] = ("none", "backpack", "shoulder", "tote")
 PATTERNS: tuple[Pattern, ...] = (
-    "plain", "stripes", "pinstripes", "plaid", "dots", "block", "half", "sash", "logo", "band",
+    "plain",
+    "stripes",
+    "pinstripes",
+    "plaid",
+    "dots",
+    "block",
+    "half",
+    "sash",
+    "logo",
+    "band",
 )
 _PATTERN_ODDS = (0.14, 0.15, 0.1, 0.1, 0.09, 0.11, 0.09, 0.07, 0.07, 0.08)
 

@@ -47,12 +47,12 @@ def draw_backdrop(seed: int, camera_name: str, place: Place, camera: Camera) -> 
     rng = rng_for(seed, "backdrop", camera_name)
     view = _view(camera)
     tile = noise_tile(rng)
-    ground = {
-        "plaza": _slabs, "mall": _polished, "street": _asphalt, "platform": _platform, "park": _park_ground
-    }[place](rng, view, tile, camera)
-    wall = {
-        "plaza": _facade, "mall": _shops, "street": _facade, "platform": _panels, "park": _hedge
-    }[place](rng, view, tile)
+    ground = {"plaza": _slabs, "mall": _polished, "street": _asphalt, "platform": _platform, "park": _park_ground}[
+        place
+    ](rng, view, tile, camera)
+    wall = {"plaza": _facade, "mall": _shops, "street": _facade, "platform": _panels, "park": _hedge}[place](
+        rng, view, tile
+    )
     frame = np.where(view.ground[..., None], ground, wall)
     # Far ground lies in the wall's shade and in the haze.
     foot = np.clip(1 - np.abs(view.z - camera.far_m * 1.06) / 1.6, 0, 1) * view.ground
@@ -115,7 +115,7 @@ def _polished(rng: np.random.Generator, view: _View, tile: F32, camera: Camera) 
     fade = np.clip(view.metre_z / size * 1.5, 0, 1)[..., None]
     base = base * (1 - fade) + ((first + second) / 2).astype(np.float32) * fade
     base *= (1 + 0.03 * sample(tile, view.x, view.z, 3.0))[..., None]
-    lamps = np.exp(-(np.mod(view.x / 3.2 + 0.5, 1) - 0.5) ** 2 / 0.01) * np.clip(view.z / camera.far_m, 0, 1) ** 1.5
+    lamps = np.exp(-((np.mod(view.x / 3.2 + 0.5, 1) - 0.5) ** 2) / 0.01) * np.clip(view.z / camera.far_m, 0, 1) ** 1.5
     base += 0.22 * lamps[..., None]
     joints = np.maximum(line_share(x, 0.02, view.metre_x / size), line_share(z, 0.02, view.metre_z / size))
     return _mix(base, (0.3, 0.32, 0.35), joints * 0.6)

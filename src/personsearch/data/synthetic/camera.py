@@ -65,6 +65,10 @@ def draw_camera(seed: int, name: str, frame_wh: tuple[int, int]) -> Camera:
     focal = float(rng.uniform(0.85, 1.35)) * frame_wh[0]
     height = REFERENCE_STATURE_M * (frame_wh[1] * 0.975 - horizon) / tallest
     return Camera(
-        frame_wh, focal, height, horizon,
-        near_m=focal * REFERENCE_STATURE_M / tallest, far_m=focal * REFERENCE_STATURE_M / shortest,
+        frame_wh,
+        focal,
+        height,
+        horizon,
+        near_m=focal * REFERENCE_STATURE_M / tallest,
+        far_m=focal * REFERENCE_STATURE_M / shortest,
     )

@@ -53,9 +53,7 @@ def schedule(settings: SyntheticSettings, split: str) -> list[tuple[int, int, tu
     return plan
 
 
-def spread(
-    rng: np.random.Generator, scene: Scene, people: Sequence[tuple[Appearance, int]]
-) -> list[Actor]:
+def spread(rng: np.random.Generator, scene: Scene, people: Sequence[tuple[Appearance, int]]) -> list[Actor]:
     """Gives each person a place, a heading and a moment of the walk; some walk in pairs, some stand."""
     actors: list[Actor] = []
     for number, (person, person_id) in enumerate(people):
@@ -103,7 +101,11 @@ def _free_place(
 
 
 def stroll(
-    person: Appearance, person_id: int, camera: Camera, share: float, path: tuple[float, float, float, float],
+    person: Appearance,
+    person_id: int,
+    camera: Camera,
+    share: float,
+    path: tuple[float, float, float, float],
     phase: float,
 ) -> Actor:
     """A walker at ``share`` (0..1) of a straight path.

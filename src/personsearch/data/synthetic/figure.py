@@ -73,8 +73,10 @@ def finish(bgr: F32, covered: NDArray[np.bool_], left: int, top: int, oversampli
     if not columns.size:
         return Sprite(left, top, colours, alpha, (float(left), float(top), float(left), float(top)))
     box = (
-        left + columns[0] / oversampling, top + rows[0] / oversampling,
-        left + (columns[-1] + 1) / oversampling, top + (rows[-1] + 1) / oversampling,
+        left + columns[0] / oversampling,
+        top + rows[0] / oversampling,
+        left + (columns[-1] + 1) / oversampling,
+        top + (rows[-1] + 1) / oversampling,
     )
     return Sprite(left, top, colours, alpha, box)
 
@@ -117,7 +119,12 @@ class _Body:
         return length, self._unit * max(length / real, 0.05)
 
     def _limb(
-        self, start: Point, end: Point, radii_m: tuple[float, float], paint: Paint | Colour, folds: float = 0.0,
+        self,
+        start: Point,
+        end: Point,
+        radii_m: tuple[float, float],
+        paint: Paint | Colour,
+        folds: float = 0.0,
         bulge_m: float = 0.0,
     ) -> Solid:
         length, shown = self._shown(start, end)
@@ -125,8 +132,13 @@ class _Body:
         return Solid(self._view(start), self._view(end), profile, paint, shown, 1.0, self._yaw, folds)
 
     def _upright(
-        self, top: Point, bottom: Point, outline: list[tuple[float, float]], paint: Paint | Colour,
-        flatness: float = 1.0, folds: float = 0.0,
+        self,
+        top: Point,
+        bottom: Point,
+        outline: list[tuple[float, float]],
+        paint: Paint | Colour,
+        flatness: float = 1.0,
+        folds: float = 0.0,
     ) -> Solid:
         length, shown = self._shown(top, bottom)
         profile = lathe(length, self._size * self._unit, outline)
@@ -172,10 +184,19 @@ class _Body:
         below = pelvis + (pelvis - neck) * 0.08
         length_m = float(np.linalg.norm(below - neck))
         outline = [
-            (-0.06, 0.0), (-0.05, 0.034), (0.0, 0.046), (0.03, 0.075 * shoulders), (0.06, 0.107 * shoulders),
-            (0.1, 0.122 * shoulders), (0.18, 0.122 * shoulders * loose), (0.4, 0.107 * loose * (0.5 + 0.5 * girth)),
-            (0.64, 0.093 * girth * loose), (0.86, 0.101 * girth * loose), (0.97, 0.102 * girth * loose),
-            (1.0, 0.09 * girth), (1.02, 0.0),
+            (-0.06, 0.0),
+            (-0.05, 0.034),
+            (0.0, 0.046),
+            (0.03, 0.075 * shoulders),
+            (0.06, 0.107 * shoulders),
+            (0.1, 0.122 * shoulders),
+            (0.18, 0.122 * shoulders * loose),
+            (0.4, 0.107 * loose * (0.5 + 0.5 * girth)),
+            (0.64, 0.093 * girth * loose),
+            (0.86, 0.101 * girth * loose),
+            (0.97, 0.102 * girth * loose),
+            (1.0, 0.09 * girth),
+            (1.02, 0.0),
         ]
         flatness = min(0.95, 0.6 + 0.5 * max(0.0, girth - 0.95))
         solids = [self._upright(neck, below, outline, cloth.torso_paint(person, length_m), flatness, 0.06)]
@@ -216,8 +237,15 @@ class _Body:
         up = (head - neck) / np.linalg.norm(head - neck)
         crown, chin = head + up * 0.075 * size, head - up * 0.06 * size
         outline = [
-            (0.0, 0.0), (0.02, 0.018), (0.08, 0.032), (0.2, 0.044), (0.38, 0.05), (0.6, 0.047), (0.8, 0.038),
-            (0.94, 0.024), (1.0, 0.0),
+            (0.0, 0.0),
+            (0.02, 0.018),
+            (0.08, 0.032),
+            (0.2, 0.044),
+            (0.38, 0.05),
+            (0.6, 0.047),
+            (0.8, 0.038),
+            (0.94, 0.024),
+            (1.0, 0.0),
         ]
         if person.hair in ("beanie", "hood"):
             outline = [(-0.05, 0.0), (-0.02, 0.024), (0.07, 0.042), (0.2, 0.052), (0.36, 0.056), *outline[5:]]

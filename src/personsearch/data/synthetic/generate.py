@@ -34,9 +34,7 @@ class _Candidate:
     bbox: list[float]
 
 
-def generate(
-    root: Path, settings: SyntheticSettings, progress: Callable[[int, int], None] | None = None
-) -> None:
+def generate(root: Path, settings: SyntheticSettings, progress: Callable[[int, int], None] | None = None) -> None:
     """Writes the folder of ``docs/conventions.md`` at ``root``, whole or not at all.
 
     Equal settings give equal bytes. Identities and cameras of the two splits are disjoint; the video is seen by the
@@ -110,8 +108,12 @@ def _write_split(
         width, height = settings.frame_wh
         images.append(
             {
-                "id": index, "file_name": name, "width": width, "height": height,
-                "camera_id": first_camera + camera, "frame_index": index,
+                "id": index,
+                "file_name": name,
+                "width": width,
+                "height": height,
+                "camera_id": first_camera + camera,
+                "frame_index": index,
             }
         )
         for entry in seen:
@@ -126,8 +128,11 @@ def _write_split(
                 )
         step()
     return {
-        "person_count": len(people), "images": images, "annotations": annotations,
-        "categories": [{"id": 1, "name": "person"}], "queries": [],
+        "person_count": len(people),
+        "images": images,
+        "annotations": annotations,
+        "categories": [{"id": 1, "name": "person"}],
+        "queries": [],
     }, candidates
 
 
@@ -137,8 +142,12 @@ def _annotate(entry: Seen, number: int, image_id: int, settings: SyntheticSettin
         return None
     x1, y1, x2, y2 = entry.box_xyxy
     return {
-        "id": number, "image_id": image_id, "bbox": [round(v, 2) for v in (x1, y1, x2 - x1, y2 - y1)],
-        "category_id": 1, "person_id": person_id, "iscrowd": 0,
+        "id": number,
+        "image_id": image_id,
+        "bbox": [round(v, 2) for v in (x1, y1, x2 - x1, y2 - y1)],
+        "category_id": 1,
+        "person_id": person_id,
+        "iscrowd": 0,
     }
 
 
@@ -164,19 +173,21 @@ def _video_query(annotations: dict[str, Any], settings: SyntheticSettings) -> di
     """The tallest query that another camera than the video's took."""
     images = annotations["images"]
     others = [
-        query for query in annotations["queries"]
-        if images[query["image_id"]]["camera_id"] != settings.train_cameras
+        query for query in annotations["queries"] if images[query["image_id"]]["camera_id"] != settings.train_cameras
     ]
     if not others:
         raise InputError(
-            "no test identity is seen by two cameras, so the video has no query", where="test_frames",
-            expected="more frames than " + str(settings.test_frames), remedy="raise it",
+            "no test identity is seen by two cameras, so the video has no query",
+            where="test_frames",
+            expected="more frames than " + str(settings.test_frames),
+            remedy="raise it",
         )
     query = max(others, key=lambda each: (each["bbox"][3], -each["person_id"]))
     x, y, width, height = query["bbox"]
     return {
         "image": images[query["image_id"]]["file_name"],
-        "box": [x, y, round(x + width, 2), round(y + height, 2)], "person_id": query["person_id"],
+        "box": [x, y, round(x + width, 2), round(y + height, 2)],
+        "person_id": query["person_id"],
     }
 
 
@@ -188,6 +199,8 @@ def _description(settings: SyntheticSettings) -> dict[str, Any]:
         "splits": {split: f"annotations/{split}.json" for split in SPLITS},
         "videos": {"search": {"file": "video/search.mp4", "annotations": "video/search.json"}},
         "generator": {
-            "name": "personsearch.data.synthetic", "version": VERSION, "settings": settings.model_dump(mode="json")
+            "name": "personsearch.data.synthetic",
+            "version": VERSION,
+            "settings": settings.model_dump(mode="json"),
         },
     }

@@ -77,7 +77,12 @@ class Sketch:
 
 
 def _turned(
-    camera: Camera, x: float, z: float, outline: Sequence[tuple[float, float]], paint: Paint | Colour, light: Light,
+    camera: Camera,
+    x: float,
+    z: float,
+    outline: Sequence[tuple[float, float]],
+    paint: Paint | Colour,
+    light: Light,
     extra: Sequence[tuple[float, Sequence[tuple[float, float]], Colour]] = (),
 ) -> Sprite:
     """Solids of revolution on one axis: outline of (height m, half width m), ground first; ``extra`` adds more."""
@@ -91,8 +96,11 @@ def _turned(
         shares = [((top - height) / (top - bottom), radius) for height, radius in reversed(profile)]
         solids.append(
             Solid(
-                (*ends[0], depth * unit), (*ends[1], depth * unit),  # type: ignore[arg-type]
-                lathe(length, unit, shares), colour, unit,
+                (*ends[0], depth * unit),
+                (*ends[1], depth * unit),  # type: ignore[arg-type]
+                lathe(length, unit, shares),
+                colour,
+                unit,
             )
         )
     return render_solids(solids, light, _OVERSAMPLING)

@@ -56,8 +56,12 @@ def draw_response(seed: int, name: str, day: int) -> Response:
     exposure = float(np.exp(np.clip(rng.normal(0.0, 0.17), -0.3, 0.25)))
     gamma = float(np.exp(np.clip(rng.normal(0, 0.2), -0.35, 0.35)))
     fixed = (
-        float(rng.uniform(0.0, 0.07)), float(rng.uniform(0.05, 0.35)), float(rng.uniform(0.0, 0.6)),
-        float(rng.uniform(0.75, 1.0)), float(rng.uniform(1.5, 6.0)), int(rng.integers(62, 93)),
+        float(rng.uniform(0.0, 0.07)),
+        float(rng.uniform(0.05, 0.35)),
+        float(rng.uniform(0.0, 0.6)),
+        float(rng.uniform(0.75, 1.0)),
+        float(rng.uniform(1.5, 6.0)),
+        int(rng.integers(62, 93)),
     )
     daily = rng_for(seed, "response", name, day)
     gains = gains * np.exp(daily.normal(0, 0.05, 3))

@@ -77,7 +77,10 @@ def plan_walks(
 
 
 def write_video(
-    folder: Path, settings: SyntheticSettings, people: tuple[Appearance, ...], query: dict[str, Any],
+    folder: Path,
+    settings: SyntheticSettings,
+    people: tuple[Appearance, ...],
+    query: dict[str, Any],
     step: Callable[[], None],
 ) -> None:
     """Writes ``search.mp4`` and ``search.json`` into ``folder``.
@@ -111,7 +114,8 @@ def write_video(
             kept = [(box, person_id) for box, person_id in labelled if person_id is not None]
             frames.append(
                 {
-                    "index": index, "boxes": [[round(v, 2) for v in box] for box, _ in kept],
+                    "index": index,
+                    "boxes": [[round(v, 2) for v in box] for box, _ in kept],
                     "person_ids": [person_id for _, person_id in kept],
                 }
             )
@@ -136,6 +140,8 @@ def _check_readable(path: Path, frames: int) -> None:
 
 def _no_codec(path: Path) -> InputError:
     return InputError(
-        "this OpenCV cannot write MPEG-4 video (mp4v)", where=path.name, expected="a build with FFmpeg",
+        "this OpenCV cannot write MPEG-4 video (mp4v)",
+        where=path.name,
+        expected="a build with FFmpeg",
         remedy="pip install opencv-python",
     )
