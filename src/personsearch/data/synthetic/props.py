@@ -91,13 +91,15 @@ def _turned(
     for depth, profile, colour in [(0.0, outline, paint), *extra]:
         heights = [height for height, _ in profile]
         top, bottom = max(heights), min(heights)
-        ends = [tuple(float(v) * _OVERSAMPLING for v in camera.project(x, y, z)) for y in (top, bottom)]
-        length = ends[1][1] - ends[0][1]
+        (x1, y1), (x2, y2) = (camera.project(x, y, z) for y in (top, bottom))
+        first = (float(x1) * _OVERSAMPLING, float(y1) * _OVERSAMPLING, depth * unit)
+        second = (float(x2) * _OVERSAMPLING, float(y2) * _OVERSAMPLING, depth * unit)
+        length = second[1] - first[1]
         shares = [((top - height) / (top - bottom), radius) for height, radius in reversed(profile)]
         solids.append(
             Solid(
-                (*ends[0], depth * unit),
-                (*ends[1], depth * unit),  # type: ignore[arg-type]
+                first,
+                second,
                 lathe(length, unit, shares),
                 colour,
                 unit,
