@@ -6,6 +6,7 @@ non-maximum suppression as a fixed number of matrix steps, RoI pooling as two ma
 
 from __future__ import annotations
 
+import copy
 from typing import TYPE_CHECKING
 
 import torch
@@ -158,6 +159,8 @@ class SearchGraph(nn.Module):
     def __init__(self, model: TwoStageSearch, max_detections: int) -> None:
         super().__init__()
         self.scene, self.person = ScenePart(model), PersonPart(model)
+        # A copy, not the head again: exporters fold a batch norm only into a convolution that is used once.
+        self.embedder = copy.deepcopy(self.person) if model.embed_refined else self.person
         self.register_buffer("anchors", model.anchors.unsqueeze(0), persistent=False)
         self.input_wh = model.preprocess.input_wh
         self.stride, self.pool_size = model.trunk.stride, model.pool_size
@@ -180,7 +183,7 @@ class SearchGraph(nn.Module):
         scores = torch.sigmoid(margin) * kept.gather(1, rank)
         boxes = gather_rows(boxes, rank)
         if self.person.embed_refined:
-            embeddings = self.person.embed(matrix_pool(feature, boxes, self.pool_size, self.stride))
+            embeddings = self.embedder.embed(matrix_pool(feature, boxes, self.pool_size, self.stride))
             return boxes, scores, embeddings.reshape(batch, self.max_detections, -1)
         embeddings = self.person.embed_map(person_map).reshape(batch, count, -1)
         return boxes, scores, gather_rows(embeddings, order.gather(1, rank))
@@ -202,11 +205,15 @@ class QueryGraph(nn.Module):
 
     def __init__(self, model: TwoStageSearch, query_boxes: int) -> None:
         super().__init__()
-        self.normalise, self.trunk, self.person = model.normalise, model.trunk, PersonPart(model)
+        self.normalise, self.trunk = model.normalise, model.trunk
+        # Named as in the search graph, whose calibrated ranges this graph takes over by the weights' names.
+        self.part = "embedder" if model.embed_refined else "person"
+        self.add_module(self.part, PersonPart(model))
         self.stride, self.pool_size = model.trunk.stride, model.pool_size
         self.query_boxes, self.input_wh = query_boxes, model.preprocess.input_wh
 
     def forward(self, frames: Tensor, boxes: Tensor) -> Tensor:
         feature = self.trunk(self.normalise(frames), {})
         pooled = matrix_pool(feature, clip(boxes, self.input_wh), self.pool_size, self.stride)
-        return self.person.embed(pooled).reshape(1, self.query_boxes, -1)
+        part: PersonPart = getattr(self, self.part)
+        return part.embed(pooled).reshape(1, self.query_boxes, -1)
