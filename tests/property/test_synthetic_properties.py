@@ -26,7 +26,7 @@ def test_a_camera_sees_average_people_at_the_promised_heights(seed: int, column:
     x = camera.ground_x(column * 384, z)
     (back, _), (foot, head) = camera.project([x, x], [0.0, 1.75], [z, z])
     assert back == pytest.approx(column * 384, abs=1e-6)
-    assert 43.9 < foot - head < 150.1
+    assert 59.9 < foot - head < 175.1
     assert foot < 224
     assert 0.8 < camera.height_m < 6
 

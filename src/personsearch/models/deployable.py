@@ -160,7 +160,7 @@ class SearchGraph(nn.Module):
         super().__init__()
         self.scene, self.person = ScenePart(model), PersonPart(model)
         # A copy, not the head again: exporters fold a batch norm only into a convolution that is used once.
-        self.embedder = copy.deepcopy(self.person) if model.embed_refined else self.person
+        self.embedder = copy.deepcopy(self.person) if model.embed_refined else None
         self.register_buffer("anchors", model.anchors.unsqueeze(0), persistent=False)
         self.input_wh = model.preprocess.input_wh
         self.stride, self.pool_size = model.trunk.stride, model.pool_size
@@ -182,7 +182,7 @@ class SearchGraph(nn.Module):
         margin, rank = torch.where(kept > 0, margin, DROPPED).topk(self.max_detections, dim=1)
         scores = torch.sigmoid(margin) * kept.gather(1, rank)
         boxes = gather_rows(boxes, rank)
-        if self.person.embed_refined:
+        if self.embedder is not None:
             embeddings = self.embedder.embed(matrix_pool(feature, boxes, self.pool_size, self.stride))
             return boxes, scores, embeddings.reshape(batch, self.max_detections, -1)
         embeddings = self.person.embed_map(person_map).reshape(batch, count, -1)
