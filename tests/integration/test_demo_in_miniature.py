@@ -72,7 +72,13 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> DemoOutcome:
 def test_every_stage_leaves_its_outcome(demo: DemoOutcome) -> None:
     root = demo.report.parent
     names = {"1-data", "2-teacher", "3-student", "3-control", "4-engines", "5-evaluation", "6-stream"}
-    assert {path.name for path in root.iterdir()} == names | {"report.html", "figures.json", "demo.json", "3-control.log", "results"}
+    assert {path.name for path in root.iterdir()} == names | {
+        "report.html",
+        "figures.json",
+        "demo.json",
+        "3-control.log",
+        "results",
+    }
     assert json.loads((root / "demo.json").read_text())["complete"] is True
     for run in ("2-teacher", "3-student", "3-control"):
         assert (root / run / "checkpoint.pt").is_file()

@@ -23,12 +23,14 @@ SPLITS = ("train", "test")
 VERSION = 1
 # A query must show its person: nearly whole, and large enough to tell a pattern.
 _QUERY_VISIBLE, _QUERY_HEIGHT = 0.85, 60 / 224
+VIDEO_CAMERA, VIDEO_DAY = 0, 0  # the first test camera, on its first day
 
 
 @dataclass(frozen=True)
 class _Candidate:
     image_id: int
     camera: int
+    day: int
     height_px: float
     visible: float
     bbox: list[float]
@@ -38,7 +40,7 @@ def generate(root: Path, settings: SyntheticSettings, progress: Callable[[int, i
     """Writes the folder of ``docs/conventions.md`` at ``root``, whole or not at all.
 
     Equal settings give equal bytes. Identities and cameras of the two splits are disjoint; the video is seen by the
-    first test camera and its query image by another one.
+    first test camera, its query image by the same camera that day.
 
     Args:
         root: folder to write; what stood there is replaced.
@@ -63,7 +65,7 @@ def generate(root: Path, settings: SyntheticSettings, progress: Callable[[int, i
             annotations, candidates = _write_split(part, settings, split, step)
             if split == "test":
                 annotations["queries"] = _queries(candidates, settings)
-                video_query = _video_query(annotations, settings)
+                video_query = _video_query(annotations, candidates, settings)
             write_json(part / "annotations" / f"{split}.json", annotations)
         assert video_query is not None
         write_video(part / "video", settings, people_of(settings, "test"), video_query, step)
@@ -124,7 +126,7 @@ def _write_split(
             if annotation["person_id"] >= 0:
                 bbox = annotation["bbox"]
                 candidates.setdefault(entry.person_id, []).append(
-                    _Candidate(index, camera, bbox[3], entry.visible, bbox)
+                    _Candidate(index, camera, day, bbox[3], entry.visible, bbox)
                 )
         step()
     return {
@@ -169,25 +171,33 @@ def _queries(candidates: dict[int, list[_Candidate]], settings: SyntheticSetting
     return queries
 
 
-def _video_query(annotations: dict[str, Any], settings: SyntheticSettings) -> dict[str, Any]:
-    """The tallest query that another camera than the video's took."""
-    images = annotations["images"]
-    others = [
-        query for query in annotations["queries"] if images[query["image_id"]]["camera_id"] != settings.train_cameras
+def _video_query(
+    annotations: dict[str, Any], candidates: dict[int, list[_Candidate]], settings: SyntheticSettings
+) -> dict[str, Any]:
+    """The clearest and tallest picture of a test person that the video's camera took on the video's day.
+
+    That is what somebody at a camera has in hand: a picture of the person from before, another pose at another place
+    in the same light. Search across cameras and days is what the test split measures.
+    """
+    found = [
+        (each.visible >= _QUERY_VISIBLE, each.height_px, -person, each)
+        for person, seen in candidates.items()
+        for each in seen
+        if (each.camera, each.day) == (VIDEO_CAMERA, VIDEO_DAY)
     ]
-    if not others:
+    if not found:
         raise InputError(
-            "no test identity is seen by two cameras, so the video has no query",
+            "the video's camera took no picture of a test person, so the video has no query",
             where="test_frames",
             expected="more frames than " + str(settings.test_frames),
             remedy="raise it",
         )
-    query = max(others, key=lambda each: (each["bbox"][3], -each["person_id"]))
-    x, y, width, height = query["bbox"]
+    _, _, person, best = max(found, key=lambda each: each[:3])
+    x, y, width, height = best.bbox
     return {
-        "image": images[query["image_id"]]["file_name"],
+        "image": annotations["images"][best.image_id]["file_name"],
         "box": [x, y, round(x + width, 2), round(y + height, 2)],
-        "person_id": query["person_id"],
+        "person_id": -person,
     }
 
 
