@@ -19,7 +19,7 @@ class Match:
     Attributes:
         query: position of the query.
         row: position of the detection in its frame.
-        similarity: cosine with the most similar crop of the query.
+        similarity: cosine with the mean of the query's crops.
         is_best: whether it is the query's most similar detection of the frame; a person is in a frame once, so
             the others are look-alikes.
     """
@@ -40,15 +40,11 @@ class Matcher:
 
     def __init__(self, queries: Sequence[PersonQuery], threshold: float) -> None:
         self.threshold = threshold
-        self._embeddings = np.concatenate([query.embeddings for query in queries])
-        lengths = [len(query.embeddings) for query in queries]
-        self._starts = np.cumsum([0, *lengths[:-1]])
+        self._embeddings = np.concatenate([query.mean_embedding for query in queries])  # (Q, D)
 
     def similarities(self, detections: Detections) -> FloatArray:
-        """``(Q, N)``: for each query and detection the cosine with the query's most similar crop."""
-        cosines = cosine_similarity(self._embeddings, detections.embeddings)  # (crops, N)
-        best: FloatArray = np.maximum.reduceat(cosines, self._starts, axis=0)  # (Q, N)
-        return best
+        """``(Q, N)``: for each query and detection the cosine with the mean of the query's crops."""
+        return cosine_similarity(self._embeddings, detections.embeddings)
 
     def matches(self, similarities: FloatArray) -> list[Match]:
         """Matches of one frame, by query, then by falling similarity; equal ones by row."""

@@ -14,6 +14,7 @@ from personsearch.core.detections import FloatArray
 from personsearch.core.errors import InputError
 from personsearch.core.geometry import box_area, clip_boxes
 from personsearch.core.preprocess import Frame
+from personsearch.core.similarity import l2_normalise
 from personsearch.runtime.engine import Engine
 from personsearch.runtime.image_source import read_image
 
@@ -51,6 +52,15 @@ class PersonQuery:
     thumbnail: Frame
     crops: tuple[dict[str, object], ...] = ()
     notes: tuple[str, ...] = ()
+
+    @property
+    def mean_embedding(self) -> FloatArray:
+        """``(1, D)``: the crops' mean, L2-normalised.
+
+        What the pictures of a person have in common is the person; pose and light average out. With one crop it is
+        that crop's embedding.
+        """
+        return l2_normalise(self.embeddings.mean(axis=0, keepdims=True))
 
 
 def parse_query(text: str) -> QueryCrop:

@@ -279,9 +279,8 @@ class _Record:
     def _sightings(self, query: PersonQuery) -> list[dict[str, Any]]:
         """The most similar people, at most one for each stretch of ``visit_gap_s``."""
         best: dict[int, float] = {}
-        for hits in self._gallery.search(query.embeddings, limit=len(self._gallery)):
-            for hit in hits:
-                best[hit.id] = max(hit.similarity, best.get(hit.id, -np.inf))
+        for hits in self._gallery.search(query.mean_embedding, limit=len(self._gallery)):
+            best.update((hit.id, hit.similarity) for hit in hits)
         chosen: list[dict[str, Any]] = []
         for id_, similarity in sorted(best.items(), key=lambda item: (-item[1], item[0])):
             place = self._places[id_]

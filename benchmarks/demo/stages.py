@@ -155,12 +155,11 @@ def search_video(settings: DemoSettings, folders: DemoFolders) -> StreamOutcome:
     """Stage 6: finds the query in the generated video, as ``personsearch stream`` does."""
     video = json.loads((folders.data / "dataset.json").read_text(encoding="utf-8"))["videos"][VIDEO]
     truth = read_truth(folders.data, video["annotations"])
-    box = ",".join(f"{value:g}" for value in truth.query_box_xyxy)
     best: dict[int, FloatArray] = {}
     similarities: list[float | None] = [None] * len(truth.boxes)
     engine = open_engine(folders.engines / STREAM_ENGINE)
     source = open_source(str(folders.data / video["file"]))
-    queries = load_queries(engine, [f"query={truth.query_image}#{box}"])
+    queries = load_queries(engine, query_pictures(folders.data, video["annotations"]))
     with StageProgress("search the video", source.frame_count) as progress:
 
         def take(result: FrameResult) -> None:
@@ -185,6 +184,25 @@ def search_video(settings: DemoSettings, folders: DemoFolders) -> StreamOutcome:
     return StreamOutcome(
         truth, scores, tuple(similarities), summary["settings"]["threshold"], summary["processed_per_s"]
     )
+
+
+def query_pictures(data: Path, annotations: str) -> list[str]:
+    """The query as ``--query`` takes it: every picture that the video's camera took of the person on other occasions.
+
+    One picture of a person is one pose; people who are looked for are enrolled with several.
+    """
+    query = json.loads((data / annotations).read_text(encoding="utf-8"))["query"]
+    content = json.loads((data / "annotations" / "test.json").read_text(encoding="utf-8"))
+    images = {image["id"]: image for image in content["images"]}
+    camera = next(image["camera_id"] for image in images.values() if image["file_name"] == query["image"])
+    pictures = []
+    for entry in content["annotations"]:
+        image = images[entry["image_id"]]
+        if entry["person_id"] == query["person_id"] and image["camera_id"] == camera:
+            x, y, width, height = entry["bbox"]
+            box = ",".join(f"{value:.2f}" for value in (x, y, x + width, y + height))
+            pictures.append(f"query={data / image['file_name']}#{box}")
+    return pictures
 
 
 def on_data(recipe: RecipeT, folders: DemoFolders) -> RecipeT:

@@ -27,10 +27,12 @@ def test_nobody_in_the_frame() -> None:
     assert matcher.matches(similarities) == []
 
 
-def test_the_most_similar_crop_counts_and_crops_do_not_leak_to_the_next_query() -> None:
+def test_the_mean_of_the_crops_counts_and_crops_do_not_leak_to_the_next_query() -> None:
     matcher = Matcher([person("a", [1, 0], [0, 1]), person("b", [-1, 0])], 0.5)
     np.testing.assert_allclose(
-        matcher.similarities(detections([0, 1], [1, 0], [-1, 0])), [[1, 1, 0], [0, -1, 1]], atol=1e-6
+        matcher.similarities(detections([0, 1], [1, 0], [-1, 0])),
+        [[0.5**0.5, 0.5**0.5, -(0.5**0.5)], [0, -1, 1]],
+        atol=1e-6,
     )
 
 
