@@ -12,7 +12,7 @@ from personsearch.cli import require
 
 def demo(
     out: Annotated[Path, typer.Option(help="Folder to write; an earlier demo in it is replaced.")] = Path("demo"),
-    seed: Annotated[int, typer.Option(min=0, help="Same seed, same figures. Sizes were chosen on seed 0.")] = 1,
+    seed: Annotated[int, typer.Option(min=0, help="Same seed, same figures.")] = 1,
     as_json: Annotated[bool, typer.Option("--json", help="Print figures.json in place of the table.")] = False,
 ) -> None:
     """Go the whole road once, small: data, teacher, student, engine, stream, report.
