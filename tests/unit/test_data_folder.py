@@ -136,9 +136,9 @@ def test_wrong_content_is_named(
 
 
 def test_what_is_no_data_set(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="is not a folder"):
+    with pytest.raises(InputError, match="does not exist"):
         open_dataset(tmp_path / "nowhere", "train")
-    with pytest.raises(InputError, match=r"holds no dataset\.json"):
+    with pytest.raises(InputError, match="is not a data set; expected one of"):
         open_dataset(tmp_path, "train")
     root = write_folder(tmp_path / "set")
     with pytest.raises(InputError, match="split `test` is unknown; expected one of train"):

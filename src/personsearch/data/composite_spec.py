@@ -11,6 +11,7 @@ from pydantic import Field, model_validator
 
 from personsearch.core.errors import InputError
 from personsearch.core.recipe import StrictModel, load_recipe
+from personsearch.data.cache import default_cache
 
 Positive = Annotated[int, Field(gt=0)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
@@ -79,12 +80,6 @@ def read_composite_spec(path: Path) -> CompositeSpec:
             "cache": resolved(spec.cache) if spec.cache is not None else str(default_cache()),
         }
     )
-
-
-def default_cache() -> Path:
-    """The user's cache folder of this project."""
-    base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "personsearch"
 
 
 def _expand(value: str, *, where: str) -> Path:

@@ -119,14 +119,14 @@ class CompositeDataset:
         if self._split == "train":
             return ()
         first_gallery = self._query_frames
-        gallery = tuple(range(first_gallery, len(self)))
+        gallery = np.arange(first_gallery, len(self), dtype=np.int64)
         found: dict[int, Query] = {}
         for index in range(first_gallery):
             sample = self[index]
             for box, person_id in zip(sample.boxes_xyxy, sample.person_ids.tolist(), strict=True):
                 if person_id >= 0:
                     found.setdefault(person_id, Query(index, box, person_id, gallery))
-        shown = {person for index in gallery for person in self[index].person_ids.tolist()}
+        shown = {person for index in gallery.tolist() for person in self[index].person_ids.tolist()}
         return tuple(found[person] for person in sorted(found) if person in shown)
 
     @property

@@ -154,17 +154,14 @@ class FolderDataset:
             )
         gallery = row.get("gallery")
         if gallery is not None:
-            gallery = tuple(self._image_index(i, what) for i in self._field(row, "gallery", list, what))
+            listed = self._field(row, "gallery", list, what)
+            gallery = np.array([self._image_index(i, what) for i in listed], np.int64)
         return Query(index, box, person_id, gallery)
 
 
 def _describe(root: Path) -> dict[str, Any]:
     path = root / DESCRIPTION
     remedy = "make one with `personsearch data synthesize`, or see docs/conventions.md for the format"
-    if not root.is_dir():
-        raise InputError("is not a folder", where=str(root), expected="a data set folder", remedy=remedy)
-    if not path.is_file():
-        raise InputError(f"holds no {DESCRIPTION}", where=str(root), expected="a data set folder", remedy=remedy)
     content = read_json_object(path)
     if content.get("format") != FORMAT:
         raise InputError(

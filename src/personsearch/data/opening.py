@@ -4,33 +4,41 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from personsearch.data.folder import FolderDataset
+from personsearch.core.errors import InputError
+from personsearch.data.formats import DatasetFormat, all_formats
 from personsearch.data.sample import SearchDataset
 
 
-def open_dataset(root: Path, split: str) -> SearchDataset:
-    """Opens one split of a data set folder (docs/conventions.md) or of a composite specification (``.yaml``).
+def format_of(root: Path) -> DatasetFormat:
+    """The format of the data set at ``root``.
+
+    Raises:
+        InputError: there is nothing, or nothing that one of the formats knows.
+    """
+    formats = all_formats()
+    if not root.exists():
+        raise InputError("does not exist", where=str(root), expected="a data set", remedy=_REMEDY)
+    for candidate in formats:
+        if candidate.matches(root):
+            return candidate
+    names = ", ".join(one.name for one in formats)
+    raise InputError("is not a data set", where=str(root), expected=f"one of {names}", remedy=_REMEDY)
+
+
+def open_dataset(root: Path, split: str, protocol: str | None = None) -> SearchDataset:
+    """Opens one split of a data set in any format of `personsearch.data.formats`.
 
     Frames are read or rendered when asked for, not here.
 
+    Args:
+        root: folder or file, as the format has it.
+        split: of the data set.
+        protocol: search protocol by name, where the set has several; none for its first.
+
     Raises:
-        InputError: ``root`` is not a data set, or ``split`` not one of its splits.
+        InputError: ``root`` is not a data set, or has no such split or protocol.
     """
-    if root.suffix in (".yaml", ".yml"):
-        return _open_composites(root, split)
-    return FolderDataset(root, split)
+    return format_of(root).open(root, split, protocol)
 
 
-def _open_composites(path: Path, split: str) -> SearchDataset:
-    from personsearch.data.composite_spec import read_composite_spec
-    from personsearch.data.composites import CompositeDataset
-    from personsearch.data.mixed import MixedDataset
-    from personsearch.data.motchallenge import MotDataset
-
-    spec = read_composite_spec(path)
-    composites = CompositeDataset(spec, split)
-    if split != "train" or spec.mot is None or spec.mot_share == 0:
-        return composites
-    # One name and one set of terms: the specification states them for all of its material.
-    frames = MotDataset(Path(spec.mot), name=spec.name, terms=spec.terms)
-    return MixedDataset(composites, [frames], [spec.mot_share], spec.seed)
+_REMEDY = "make one with `personsearch data synthesize`, or see docs/conventions.md for the formats"

@@ -65,13 +65,24 @@ class Query:
         image_index: index of the query's image in its data set.
         box_xyxy: ``(4,)`` float32 source pixels.
         person_id: who is searched.
-        gallery: indices of the images searched; none for every image but the query's own.
+        gallery: ``(G,)`` int64 indices of the images searched, repeated where the publisher repeats them; none for
+            every image but the query's own.
+        answers_xyxy: ``(A, 4)`` float32 boxes of the person that the protocol itself states for the first A images
+            of ``gallery``; none where the labels are to be asked.
+
+    Raises:
+        ValueError: there are more answers than images in the gallery.
     """
 
     image_index: int
     box_xyxy: FloatArray
     person_id: int
-    gallery: tuple[int, ...] | None = None
+    gallery: IntArray | None = None
+    answers_xyxy: FloatArray | None = None
+
+    def __post_init__(self) -> None:
+        if self.answers_xyxy is not None and (self.gallery is None or len(self.answers_xyxy) > len(self.gallery)):
+            raise ValueError(f"{len(self.answers_xyxy)} answers do not fit the gallery")
 
 
 class SearchDataset(Protocol):

@@ -1,0 +1,88 @@
+"""Every data set format that `open_dataset` knows, in the order in which a path is tried against them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from personsearch.core.errors import InputError
+from personsearch.data.images import read_json_object
+from personsearch.data.index import DEFAULT_PROTOCOL
+from personsearch.data.sample import SearchDataset
+
+FOLDER_DESCRIPTION = "dataset.json"
+
+
+@dataclass(frozen=True)
+class DatasetFormat:
+    """How one format is recognised and opened.
+
+    Attributes:
+        name: as `personsearch data check` prints it.
+        matches: whether a path looks like this format; cheap, looks at names only.
+        splits: the splits that are there.
+        open: path, split and search protocol (none for the format's first) to a data set.
+        published: for each split the counts that the publisher or the literature states, under the names of
+            `LabelIndex.counts`; empty for a format that is not one particular set.
+    """
+
+    name: str
+    matches: Callable[[Path], bool]
+    splits: Callable[[Path], tuple[str, ...]]
+    open: Callable[[Path, str, str | None], SearchDataset]
+    published: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+
+
+def all_formats() -> tuple[DatasetFormat, ...]:
+    """The formats; what they need is imported when one is opened."""
+    return (_COMPOSITES, _FOLDER)
+
+
+def _open_composites(path: Path, split: str, protocol: str | None) -> SearchDataset:
+    from personsearch.data.composite_spec import read_composite_spec
+    from personsearch.data.composites import CompositeDataset
+    from personsearch.data.mixed import MixedDataset
+    from personsearch.data.motchallenge import MotDataset
+
+    _only_default(protocol, path)
+    spec = read_composite_spec(path)
+    composites = CompositeDataset(spec, split)
+    if split != "train" or spec.mot is None or spec.mot_share == 0:
+        return composites
+    # One name and one set of terms: the specification states them for all of its material.
+    frames = MotDataset(Path(spec.mot), name=spec.name, terms=spec.terms)
+    return MixedDataset(composites, [frames], [spec.mot_share], spec.seed)
+
+
+def _open_folder(root: Path, split: str, protocol: str | None) -> SearchDataset:
+    from personsearch.data.folder import FolderDataset
+
+    _only_default(protocol, root)
+    return FolderDataset(root, split)
+
+
+def _only_default(protocol: str | None, root: Path) -> None:
+    if protocol not in (None, DEFAULT_PROTOCOL):
+        raise InputError(
+            f"search protocol `{protocol}` is unknown", where=str(root), expected=f"none or `{DEFAULT_PROTOCOL}`"
+        )
+
+
+def _folder_splits(root: Path) -> tuple[str, ...]:
+    splits = read_json_object(root / FOLDER_DESCRIPTION).get("splits")
+    return tuple(splits) if isinstance(splits, dict) else ()
+
+
+_COMPOSITES = DatasetFormat(
+    name="composite specification (.yaml)",
+    matches=lambda path: path.suffix in (".yaml", ".yml") and path.is_file(),
+    splits=lambda path: ("train", "validation"),
+    open=_open_composites,
+)
+_FOLDER = DatasetFormat(
+    name="personsearch folder (dataset.json)",
+    matches=lambda path: (path / FOLDER_DESCRIPTION).is_file(),
+    splits=_folder_splits,
+    open=_open_folder,
+)
