@@ -27,6 +27,7 @@ from personsearch.data.synthetic.generate import generate
 from personsearch.distill import run_distillation
 from personsearch.export import export_checkpoint, update_figures
 from personsearch.runtime import open_engine
+from personsearch.runtime.machine import usable_cores
 from personsearch.runtime.query import load_queries
 from personsearch.runtime.session import SearchSettings, search_source
 from personsearch.runtime.sinks import FrameResult
@@ -44,7 +45,7 @@ def make_data(settings: DemoSettings, folders: DemoFolders) -> None:
     data = settings.data
     frames = data.train_frames + data.test_frames + data.video_frames
     with StageProgress("generate", frames) as progress:
-        generate(folders.data, data, progress=lambda done, total: progress.advance())
+        generate(folders.data, data, progress=lambda done, total: progress.advance_to(done), processes=usable_cores())
 
 
 def train_teacher(settings: DemoSettings, folders: DemoFolders) -> None:

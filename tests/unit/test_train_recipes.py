@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -13,7 +14,7 @@ from personsearch.cli.distill import load_distill_recipe
 from personsearch.cli.train import load_train_recipe
 from personsearch.core.errors import InputError
 from personsearch.core.recipe import load_recipe
-from personsearch.core.recipes import DistillRecipe, ExportRecipe, TrainRecipe
+from personsearch.core.recipes import DistillRecipe, ExportRecipe, HierarchicalRecipe, TrainRecipe
 from personsearch.data.composite_spec import CompositeSpec
 from personsearch.data.synthetic.settings import SyntheticSettings
 
@@ -53,6 +54,16 @@ def test_the_papers_student_under_its_teacher() -> None:
     assert student.data == teacher.data
     levels = student.hierarchical
     assert (levels.lambda_prediction, levels.lambda_attention, levels.lambda_feature) == (0.9, 2e4, 2e3)
+
+
+def test_default_weights_follow_the_reduction() -> None:
+    def weights(**given: Any) -> tuple[str, float, float]:
+        recipe = HierarchicalRecipe(**given)
+        return recipe.reduction, recipe.lambda_attention, recipe.lambda_feature
+
+    assert weights() == weights(reduction="norm") == ("norm", 0.5, 1.25)
+    assert weights(reduction="mean") == ("mean", 2e4, 2e3)
+    assert weights(reduction="mean", lambda_feature=7.0) == ("mean", 2e4, 7.0)
 
 
 def test_a_recipe_of_the_wrong_kind_is_sent_to_the_other_command() -> None:

@@ -29,6 +29,7 @@ def synthesize(
     Example: personsearch data synthesize demo/data --seed 1 --scale 0.5
     """
     from personsearch.data.synthetic import SyntheticSettings, generate
+    from personsearch.runtime.machine import usable_cores
 
     if not 0.02 <= scale <= 50:
         raise InputError(f"scale is {scale}", where="--scale", expected="0.02 to 50")
@@ -36,7 +37,7 @@ def synthesize(
     settings = SyntheticSettings(seed=seed).scaled(scale)
     total = settings.train_frames + settings.test_frames + settings.video_frames
     with StageProgress("generating frames", total) as bar:
-        generate(out, settings, lambda done, total: bar.advance())
+        generate(out, settings, lambda done, total: bar.advance_to(done), processes=usable_cores())
     typer.echo(f"{out}: {settings.train_frames} training frames, {settings.test_frames} test frames, a video")
 
 

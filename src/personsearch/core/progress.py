@@ -62,6 +62,10 @@ class StageProgress:
             self._logged = time.monotonic()
             self._line()
 
+    def advance_to(self, done: int, note: str = "") -> None:
+        """Counts up to ``done`` steps in all."""
+        self.advance(done - self._done, note)
+
     def _line(self) -> None:
         elapsed = time.monotonic() - self._started
         text = f"{self._title}: {self._done}"

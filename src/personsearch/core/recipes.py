@@ -6,7 +6,7 @@ plain keyword arguments.
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
@@ -154,17 +154,29 @@ class HierarchicalRecipe(StrictModel):
     lambda_prediction: Fraction = Field(
         default=0.9, description="lambda_0: share of the prediction loss against the identity loss"
     )
-    lambda_attention: float = Field(default=2e4, ge=0, description="lambda_1, as printed")
-    lambda_feature: float = Field(default=2e3, ge=0, description="lambda_2, as printed")
+    lambda_attention: float = Field(
+        default=0.5, ge=0, description="lambda_1; where it is not given: 0.5 with `norm`, the printed 2e4 with `mean`"
+    )
+    lambda_feature: float = Field(
+        default=1.25, ge=0, description="lambda_2; where it is not given: 1.25 with `norm`, the printed 2e3 with `mean`"
+    )
     temperature: float = Field(default=4.0, gt=0)
     reduction: Literal["mean", "norm"] = Field(
-        default="mean",
-        description="attention transfer: mean squared difference of the unit vectors, or, as printed, their distance",
+        default="norm",
+        description="attention transfer: distance of the unit vectors, as printed, or their mean squared difference",
     )
     kl_direction: Literal["teacher_first", "student_first"] = Field(
         default="teacher_first",
         description="teacher_first is Hinton's KL(teacher || student), student_first is equation 7 as printed",
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _weights_of_the_reduction(cls, values: Any) -> Any:
+        # The two reductions differ by a factor of about h * w (see `attention_transfer_loss`): no weight suits both.
+        if isinstance(values, dict) and values.get("reduction") == "mean":
+            return {"lambda_attention": 2e4, "lambda_feature": 2e3, **values}
+        return values
 
 
 class DistillRecipe(TrainRecipe):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -81,7 +80,6 @@ def write_video(
     settings: SyntheticSettings,
     people: tuple[Appearance, ...],
     query: dict[str, Any],
-    step: Callable[[], None],
 ) -> None:
     """Writes ``search.mp4`` and ``search.json`` into ``folder``.
 
@@ -90,7 +88,6 @@ def write_video(
         settings: size, length and rate of the video.
         people: the test people, by ``person_id``.
         query: as in the annotations: image, box and person.
-        step: called after each frame.
 
     Raises:
         InputError: this OpenCV cannot write MPEG-4, or not so that it can be read again.
@@ -119,7 +116,6 @@ def write_video(
                     "person_ids": [person_id for _, person_id in kept],
                 }
             )
-            step()
     finally:
         writer.release()
     _check_readable(path, settings.video_frames)
