@@ -9,6 +9,7 @@ from torch import Tensor
 
 from personsearch.distill.attention_transfer import Reduction, attention_transfer_loss
 from personsearch.distill.prediction import KLDirection, prediction_loss
+from personsearch.distill.relation import relation_loss
 from personsearch.distill.task import Criteria, DistillationTask, TapLoss
 from personsearch.models import SearchModel
 
@@ -21,9 +22,11 @@ def hierarchical_task(
     feature: bool,
     attention: bool,
     prediction: bool,
+    relation: bool,
     lambda_prediction: float,
     lambda_attention: float,
     lambda_feature: float,
+    lambda_relation: float,
     temperature: float,
     reduction: Reduction,
     kl_direction: KLDirection,
@@ -40,16 +43,18 @@ def hierarchical_task(
         feature: whether L_FD takes part.
         attention: whether L_AD does.
         prediction: whether L_PD does; without it L_ID keeps weight 1, as equation 10 divides one unit between two.
+        relation: whether `relation_loss` on the embeddings is added; HDL has none.
         lambda_prediction: l0, in [0, 1].
         lambda_attention: l1.
         lambda_feature: l2.
+        lambda_relation: weight of the relation loss.
         temperature: of L_PD.
         reduction: of L_FD and L_AD, see `attention_transfer_loss`.
         kl_direction: of L_PD, see `prediction_loss`.
         loss_weights: further weights of the student's own losses, on top of equation 10.
 
     Raises:
-        ValueError: all three kinds are off, or a spatial kind is on without a level.
+        ValueError: all kinds are off, or a spatial kind is on without a level.
     """
     transfer: TapLoss = partial(_on_maps, reduction=reduction)
     criteria: dict[str, Criteria] = {}
@@ -62,6 +67,8 @@ def hierarchical_task(
         loss: TapLoss = partial(prediction_loss, temperature=temperature, direction=kl_direction)
         criteria["prediction"] = Criteria(lambda_prediction, {("identity_logits", "identity_logits"): loss})
         weights["identity"] = weights.get("identity", 1.0) * (1 - lambda_prediction)
+    if relation:
+        criteria["relation"] = Criteria(lambda_relation, {("embedding", "embedding"): relation_loss})
     return DistillationTask(student, teacher, loss_weights=weights, criteria=criteria)
 
 

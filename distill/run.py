@@ -55,9 +55,9 @@ def check_settings(settings: HierarchicalRecipe) -> None:
     Raises:
         InputError: every kind of knowledge is off, or a spatial one has no level.
     """
-    if not (settings.feature or settings.attention or settings.prediction):
+    if not (settings.feature or settings.attention or settings.prediction or settings.relation):
         raise InputError(
-            "feature, attention and prediction are all off",
+            "feature, attention, prediction and relation are all off",
             where="hierarchical",
             expected="at least one of them",
             remedy="train without a teacher with `personsearch train`",

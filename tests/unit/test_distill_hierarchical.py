@@ -17,6 +17,7 @@ from personsearch.core.recipes import DistillRecipe, HierarchicalRecipe, ModelRe
 from personsearch.distill.attention_transfer import attention_transfer_loss
 from personsearch.distill.hierarchical import hierarchical_task
 from personsearch.distill.prediction import prediction_loss
+from personsearch.distill.relation import relation_loss
 from personsearch.distill.run import check_settings, check_teacher
 from personsearch.distill.task import Criteria, DistillationTask
 from personsearch.models import SearchModel, build_model
@@ -97,6 +98,18 @@ def test_total_is_equation_10(feature: bool, attention: bool, prediction: bool) 
     torch.testing.assert_close(parts["loss"], expected)
     on = {"feature": feature, "attention": attention, "prediction": prediction}
     assert set(parts) == {"loss", "identity", *DETECTION, *(name for name, used in on.items() if used)}
+
+
+def test_relation_is_added_to_equation_10() -> None:
+    made = task(relation=True, lambda_relation=11.0)
+    parts, plain = step(made), step(task())
+    torch.manual_seed(5)
+    given = batch()
+    output = made.student(given.images, given.boxes, given.person_ids)
+    known = made.teacher.taps(given.images, output.rois)["embedding"]
+    torch.testing.assert_close(parts["relation"], relation_loss(output.taps["embedding"], known, output.roi_person_ids))
+    assert float(parts["relation"].detach()) > 0
+    torch.testing.assert_close(parts["loss"], plain["loss"] + 11.0 * parts["relation"])
 
 
 def test_loss_weights_apply_on_top_of_equation_10() -> None:

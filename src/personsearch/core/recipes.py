@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from personsearch.core.preprocess import Preprocess
 from personsearch.core.recipe import StrictModel
@@ -107,7 +107,36 @@ class DataRecipe(StrictModel):
         default=(0.8, 1.25), description="random scale range before the crop to the input"
     )
     blur: Fraction = Field(default=0.0, description="probability of blur, noise and JPEG artefacts")
+    erase: Fraction = Field(
+        default=0.0, description="probability that a rectangle of the image, or of each person, becomes noise"
+    )
+    erase_in: Literal["background", "people"] = Field(
+        default="background", description="background: never over a person's box; people: inside boxes, as in re-ID"
+    )
+    input_sizes: tuple[tuple[Positive, Positive], ...] = Field(
+        default=(),
+        description="multi-scale training: width and height of a batch's input, drawn for each batch from this list, "
+        "multiples of 16; empty: preprocess.input_wh. Anchors keep their size in pixels",
+    )
+    images_per_identity: Positive = Field(
+        default=1,
+        description="identity-aware sampling: batches of batch_images / K groups of K images that share an identity; "
+        "1: every image on its own",
+    )
+    decode: Literal["full", "reduced"] = Field(
+        default="full", description="reduced: JPEGs that are shrunk to half or less are decoded at 1/2, 1/4 or 1/8"
+    )
+    skip_bad: bool = Field(
+        default=False, description="show the next image in place of one that cannot be read, and say so, not stop"
+    )
     workers: Annotated[int, Field(ge=0)] = Field(default=1, description="loader processes")
+
+    @field_validator("input_sizes")
+    @classmethod
+    def _check_sizes(cls, sizes: tuple[tuple[int, int], ...]) -> tuple[tuple[int, int], ...]:
+        if any(side % 16 for size in sizes for side in size):
+            raise ValueError("multiples of 16, as the input of every model")
+        return sizes
 
 
 class OptimiserRecipe(StrictModel):
@@ -143,11 +172,12 @@ class TrainRecipe(StrictModel):
 
 
 class HierarchicalRecipe(StrictModel):
-    """HDL's three levels of knowledge (equations 5 to 10)."""
+    """HDL's three levels of knowledge (equations 5 to 10), and relations between people, which it does not have."""
 
     feature: bool = True
     attention: bool = True
     prediction: bool = True
+    relation: bool = Field(default=False, description="cosines between people, see personsearch.distill.relation")
     levels: tuple[str, ...] = Field(
         default=("0", "1", "2", "person"), description="blocks that take part in feature and attention distillation"
     )
@@ -160,6 +190,7 @@ class HierarchicalRecipe(StrictModel):
     lambda_feature: float = Field(
         default=1.25, ge=0, description="lambda_2; where it is not given: 1.25 with `norm`, the printed 2e3 with `mean`"
     )
+    lambda_relation: float = Field(default=20.0, ge=0, description="weight of the relation loss")
     temperature: float = Field(default=4.0, gt=0)
     reduction: Literal["mean", "norm"] = Field(
         default="norm",

@@ -19,7 +19,8 @@ class TrainOutput:
     Attributes:
         losses: one scalar a task, under names that are never summed away.
         taps: named maps for distillation: ``feature.<level>`` and ``attention.<level>`` of shape (B, C, h, w)
-            for scene levels and (R, C, h, w) for level ``person``, and ``identity_logits`` (R, P).
+            for scene levels and (R, C, h, w) for level ``person``, ``embedding`` (R, D) before normalisation, and
+            ``identity_logits`` (R, P).
         rois: for each image ``(N_i, 4)`` xyxy input pixels, the sampled RoIs; R is their total.
         roi_person_ids: ``(R,)`` int64, the identity of RoIs that lie on a labelled person, -1 elsewhere.
     """

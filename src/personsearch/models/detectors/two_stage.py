@@ -96,6 +96,7 @@ class TwoStageSearch(SearchModel):
             proposals = self._propose(logits, deltas, self.train_proposals, pre_nms=4 * self.train_proposals)
         rois, targets, positive, ids = self._sample_rois(proposals, people, ignored, kept_ids)
         output = self.head(self._pool(feature, rois), taps)
+        taps["embedding"] = output.raw_embedding
         taps["identity_logits"] = self.head.identity_logits(output.raw_embedding)
         losses["refine_class"] = class_loss(output.class_logits, positive)
         losses["refine_box"] = box_loss(output.box_deltas[positive], targets[positive], len(positive))
@@ -169,6 +170,7 @@ class TwoStageSearch(SearchModel):
         taps: dict[str, Tensor] = {}
         feature = self.trunk(self.normalise(images), taps)
         output = self.head(self._pool(feature, rois), taps)
+        taps["embedding"] = output.raw_embedding
         taps["identity_logits"] = self.head.identity_logits(output.raw_embedding)
         return taps
 
