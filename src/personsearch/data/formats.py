@@ -15,6 +15,33 @@ FOLDER_DESCRIPTION = "dataset.json"
 
 
 @dataclass(frozen=True)
+class ExpectedFile:
+    """A file that a published data set consists of.
+
+    Attributes:
+        path: relative to the data set's root, ``/`` between folders; ``*`` and ``?`` stand for any part of a name.
+        what: what it holds, for people.
+        remedy: where it comes from, or what to do without it.
+        count: files that ``path`` should match, at least.
+        optional: whether the set can be used without it.
+    """
+
+    path: str
+    what: str
+    remedy: str
+    count: int = 1
+    optional: bool = False
+
+
+def _no_files(root: Path) -> tuple[ExpectedFile, ...]:
+    return ()
+
+
+def _never(root: Path) -> bool:
+    return False
+
+
+@dataclass(frozen=True)
 class DatasetFormat:
     """How one format is recognised and opened.
 
@@ -25,6 +52,11 @@ class DatasetFormat:
         open: path, split and search protocol (none for the format's first) to a data set.
         published: for each split the counts that the publisher or the literature states, under the names of
             `LabelIndex.counts`; empty for a format that is not one particular set.
+        matches_part: whether a path holds some of a set's files, too few to open it; `personsearch data check` then
+            says what is missing.
+        expected_files: what belongs at a path, there or not.
+        shared_identities: identities that the publisher has in several splits on purpose, such as PRW's 94; none
+            where each split numbers its people by itself, so that nothing can be said.
     """
 
     name: str
@@ -32,6 +64,9 @@ class DatasetFormat:
     splits: Callable[[Path], tuple[str, ...]]
     open: Callable[[Path, str, str | None], SearchDataset]
     published: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    matches_part: Callable[[Path], bool] = _never
+    expected_files: Callable[[Path], tuple[ExpectedFile, ...]] = _no_files
+    shared_identities: int | None = 0
 
 
 def all_formats() -> tuple[DatasetFormat, ...]:
@@ -74,15 +109,27 @@ def _folder_splits(root: Path) -> tuple[str, ...]:
     return tuple(splits) if isinstance(splits, dict) else ()
 
 
+def _folder_files(root: Path) -> tuple[ExpectedFile, ...]:
+    splits = read_json_object(root / FOLDER_DESCRIPTION).get("splits")
+    return tuple(
+        ExpectedFile(path, f"labels of split `{name}`", f"put it there, or correct `splits` in {FOLDER_DESCRIPTION}")
+        for name, path in (splits.items() if isinstance(splits, dict) else ())
+        if isinstance(path, str)
+    )
+
+
 _COMPOSITES = DatasetFormat(
     name="composite specification (.yaml)",
     matches=lambda path: path.suffix in (".yaml", ".yml") and path.is_file(),
     splits=lambda path: ("train", "validation"),
     open=_open_composites,
+    shared_identities=None,
 )
 _FOLDER = DatasetFormat(
     name="personsearch folder (dataset.json)",
     matches=lambda path: (path / FOLDER_DESCRIPTION).is_file(),
     splits=_folder_splits,
     open=_open_folder,
+    expected_files=_folder_files,
+    shared_identities=None,
 )
