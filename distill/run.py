@@ -45,6 +45,7 @@ def run_distillation(recipe: DistillRecipe, run_dir: Path, *, resume: bool = Fal
     settings = recipe.hierarchical.model_dump()
     task = hierarchical_task(student, teacher, loss_weights=recipe.loss_weights, **settings)
     loader = training_batches(recipe, dataset, fabric.global_rank, fabric.world_size)
+    facts["loader"] = loader.record
     identity = RunIdentity(recipe, dataset.person_count, data)
     return fit(task, loader, identity, run_dir, fabric, content=saved.content if saved else None, facts=facts)
 

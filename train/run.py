@@ -15,7 +15,7 @@ from personsearch.data.loader import TrainingLoader
 from personsearch.models import SearchModel, build_model
 from personsearch.models.checkpoint import Checkpoint, load_model
 from personsearch.train.checkpoint import RunIdentity, load_matching_weights
-from personsearch.train.loop import Batches, fit, open_fabric, seed_torch
+from personsearch.train.loop import fit, open_fabric, seed_torch
 from personsearch.train.rank_share import RankShare
 from personsearch.train.run_folder import CHECKPOINT_NAME, open_run_folder
 from personsearch.train.task import SearchTask
@@ -41,6 +41,7 @@ def run_training(recipe: TrainRecipe, run_dir: Path, *, resume: bool = False) ->
     fabric = open_fabric(recipe.precision)
     model, facts = start_model(recipe, dataset.person_count, run_dir, saved)
     loader = training_batches(recipe, dataset, fabric.global_rank, fabric.world_size)
+    facts["loader"] = loader.record  # grows with the run; each epoch's record shows it as it is then
     identity = RunIdentity(recipe, dataset.person_count, training_data(dataset))
     content = saved.content if saved else None
     return fit(SearchTask(model, recipe.loss_weights), loader, identity, run_dir, fabric, content=content, facts=facts)
@@ -96,7 +97,7 @@ def start_model(
     return model, facts
 
 
-def training_batches(recipe: TrainRecipe, dataset: SearchDataset, rank: int, world_size: int) -> Batches:
+def training_batches(recipe: TrainRecipe, dataset: SearchDataset, rank: int, world_size: int) -> TrainingLoader:
     """The loader of one process; ``batch_images`` is for each process, ``epoch_images`` for all together."""
     epoch_images = recipe.epoch_images
     if world_size > 1:

@@ -8,7 +8,6 @@ from hypothesis import strategies as st
 
 from personsearch.core.preprocess import Preprocess
 from personsearch.core.recipes import DataRecipe
-from personsearch.data.loader import _EpochBatches
 from personsearch.data.transforms import TrainingTransform
 
 
@@ -45,21 +44,3 @@ def test_boxes_stay_inside_and_ids_only_fall_to_ignore(
     again = transform(frame, corners, ids, np.random.default_rng(seed))
     np.testing.assert_array_equal(again[0], image)
     np.testing.assert_array_equal(again[1], boxes)
-
-
-@settings(max_examples=80, deadline=None)
-@given(count=st.integers(1, 20), epoch_images=st.integers(1, 50), batch=st.integers(1, 9), seed=st.integers(0, 99))
-def test_epochs_walk_through_whole_permutations(count: int, epoch_images: int, batch: int, seed: int) -> None:
-    batches = _EpochBatches(count, epoch_images, batch, seed)
-    flat: list[int] = []
-    for epoch in range(3):
-        batches.epoch = epoch
-        steps = list(batches)
-        assert len(steps) == len(batches)
-        assert [key.position for step in steps for key in step] == list(range(epoch_images))
-        flat += [key.index for step in steps for key in step]
-    for start in range(0, len(flat), count):
-        run = flat[start : start + count]
-        assert len(set(run)) == len(run)
-        if len(run) == count:
-            assert sorted(run) == list(range(count))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 import cv2
 import numpy as np
@@ -23,13 +23,23 @@ class Preprocess(StrictModel):
 
     input_wh: tuple[int, int] = Field(description="network input, width and height in pixels, multiples of 16")
     colour_order: Literal["bgr"] = Field(default="bgr", description="channel order of the uint8 input")
-    pad_value: int = Field(default=114, ge=0, le=255, description="grey level of the letterbox's padding")
+    pad_value: Annotated[int, Field(ge=0, le=255)] | Literal["mean"] = Field(
+        default=114, description="the letterbox's padding: a grey level, or mean for mean_bgr, which the graph makes 0"
+    )
     mean_bgr: tuple[float, float, float] = Field(
         default=(103.53, 116.28, 123.675), description="subtracted, 0..255; ImageNet's statistics"
     )
     std_bgr: tuple[float, float, float] = Field(
         default=(57.375, 57.12, 58.395), description="divided by, 0..255; ImageNet's statistics"
     )
+
+    def padding(self, size_wh: tuple[int, int]) -> Frame:
+        """A new frame of nothing but padding, ``(H, W, 3)`` uint8 BGR."""
+        if self.pad_value != "mean":
+            return np.full((size_wh[1], size_wh[0], 3), self.pad_value, dtype=np.uint8)
+        canvas = np.empty((size_wh[1], size_wh[0], 3), dtype=np.uint8)
+        canvas[:] = np.clip(np.rint(self.mean_bgr), 0, 255).astype(np.uint8)
+        return canvas
 
     def letterbox(self, frame_bgr_hwc: Frame) -> tuple[Frame, Letterbox]:
         """Fits a frame, ``(H, W, 3)`` uint8 BGR, into the input; returns it and the mapping for boxes.
@@ -50,7 +60,7 @@ class Preprocess(StrictModel):
             )
         if box.resized_wh == self.input_wh:
             return np.ascontiguousarray(resized), box
-        canvas = np.full((self.input_wh[1], self.input_wh[0], 3), self.pad_value, dtype=np.uint8)
+        canvas = self.padding(self.input_wh)
         x, y = box.pad_xy
         canvas[y : y + box.resized_wh[1], x : x + box.resized_wh[0]] = resized
         return canvas, box

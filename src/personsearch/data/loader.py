@@ -9,15 +9,31 @@ from typing import Any, NamedTuple
 import cv2
 import numpy as np
 import torch
+from rich.console import Console
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import DataLoader, Dataset
 
 from personsearch.core.errors import InputError
+from personsearch.core.geometry import clip_boxes
 from personsearch.core.preprocess import Preprocess
 from personsearch.core.recipes import DataRecipe
 from personsearch.core.seeding import rng_for
-from personsearch.data.sample import FloatArray, Frame, IntArray, SearchDataset
+from personsearch.data.images import read_reduced_bgr
+from personsearch.data.sample import FloatArray, Frame, IntArray, Sample, SearchDataset
+from personsearch.data.sampling import (
+    EpochBatches,
+    IdentityRounds,
+    Rounds,
+    SampleKey,
+    UniformRounds,
+    identity_members,
+)
 from personsearch.data.transforms import TrainingTransform
+
+MAX_SKIPS = 100
+"""Unreadable images in a row after which ``skip_bad`` gives up: the data set is then not there."""
+MAX_SHOWN = 20
+"""Skipped images that are named on the terminal; a run's record names all."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,7 +41,7 @@ class Batch:
     """What one training step takes.
 
     Attributes:
-        images: ``(B, H, W, 3)`` uint8 BGR, letterboxed.
+        images: ``(B, H, W, 3)`` uint8 BGR, letterboxed; one size in a batch.
         boxes: B tensors ``(N, 4)`` float32 xyxy input pixels.
         person_ids: B tensors ``(N,)`` int64: an identity, -1 unlabelled, -2 ignore.
         names: B texts that say where each image came from, for error messages.
@@ -37,18 +53,13 @@ class Batch:
     names: list[str]
 
 
-@dataclass(frozen=True)
-class _Key:
-    epoch: int
-    position: int
-    index: int
-
-
 class _Item(NamedTuple):
     image: Frame
     boxes: FloatArray
     person_ids: IntArray
     name: str
+    skipped: tuple[str, ...]
+    outside: int
 
 
 class _Stack(NamedTuple):
@@ -57,23 +68,65 @@ class _Stack(NamedTuple):
     boxes: list[FloatArray]
     person_ids: list[IntArray]
     names: list[str]
+    skipped: list[str]
+    outside: int
 
 
 class _Varied(Dataset[Any]):
     """Maps a key to a varied frame; an `InputError` is returned, as torch mangles what a worker raises."""
 
-    def __init__(self, dataset: SearchDataset, transform: TrainingTransform, seed: int) -> None:
-        self._dataset, self._transform, self._seed = dataset, transform, seed
+    def __init__(self, dataset: SearchDataset, recipe: DataRecipe, preprocess: Preprocess, seed: int) -> None:
+        self._dataset, self._recipe, self._seed = dataset, recipe, seed
+        self._transforms = {
+            input_wh: TrainingTransform(recipe, preprocess.model_copy(update={"input_wh": input_wh}))
+            for input_wh in _input_sizes(recipe, preprocess)
+        }
 
-    def __getitem__(self, key: _Key) -> _Item | InputError:
+    def __getitem__(self, key: SampleKey) -> _Item | InputError:
+        skipped: list[str] = []
+        count = len(self._dataset)
+        for index in range(key.index, key.index + (min(count, MAX_SKIPS) if self._recipe.skip_bad else 1)):
+            try:
+                return self._load(key, index % count, tuple(skipped))
+            except InputError as error:
+                skipped.append(str(error))
+                last = error
+        if not self._recipe.skip_bad:
+            return last
+        return InputError(
+            f"{len(skipped)} images in a row cannot be read, the last one: {last}",
+            where=self._dataset.name,
+            expected="some that can, with skip_bad",
+        )
+
+    def _load(self, key: SampleKey, index: int, skipped: tuple[str, ...]) -> _Item:
         rng = rng_for(self._seed, "augment", key.epoch, key.position)
-        try:
-            sample, frame = self._dataset[key.index], self._dataset.frame_bgr(key.index)
-        except InputError as error:
-            return error
-        image, boxes, ids = self._transform(frame, sample.boxes_xyxy, sample.person_ids, rng)
-        name = str(sample.image_path) if sample.image_path else f"{self._dataset.name}[{key.index}]"
-        return _Item(image, boxes, ids, f"{name} (epoch {key.epoch}, position {key.position})")
+        sample, transform = self._dataset[index], self._transforms[key.input_wh]
+        zoom = transform.draw_zoom(rng)
+        frame, reduction = self._frame(index, sample, transform.reduction(sample.image_wh, zoom))
+        boxes, ids, outside = _in_frame(sample, (frame.shape[1] * reduction, frame.shape[0] * reduction))
+        # A reduced frame is the source from here on; what one of its pixels covers is exact, see `read_reduced_bgr`.
+        image, seen, ids = transform(frame, boxes / np.float32(reduction), ids, rng, zoom)
+        name = str(sample.image_path) if sample.image_path else f"{self._dataset.name}[{index}]"
+        return _Item(image, seen, ids, f"{name} (epoch {key.epoch}, position {key.position})", skipped, outside)
+
+    def _frame(self, index: int, sample: Sample, reduction: int) -> tuple[Frame, int]:
+        """The frame and how many times smaller than its labels say it is."""
+        if self._recipe.decode == "full" or reduction == 1 or sample.image_path is None:
+            return self._dataset.frame_bgr(index), 1
+        frame = read_reduced_bgr(sample.image_path, sample.image_wh, reduction)
+        return frame, sample.image_wh[0] // frame.shape[1]
+
+
+def _in_frame(sample: Sample, frame_wh: tuple[int, int]) -> tuple[FloatArray, IntArray, int]:
+    """Boxes cut at the frame's edges, their ids, and how many had nothing inside."""
+    cut = clip_boxes(sample.boxes_xyxy, frame_wh).astype(np.float32, copy=False)
+    kept = (cut[:, 2:] > cut[:, :2]).all(axis=1)
+    return cut[kept], sample.person_ids[kept], int((~kept).sum())
+
+
+def _input_sizes(recipe: DataRecipe, preprocess: Preprocess) -> tuple[tuple[int, int], ...]:
+    return recipe.input_sizes or (preprocess.input_wh,)
 
 
 def _collate(items: list[_Item | InputError]) -> _Stack | InputError:
@@ -87,40 +140,9 @@ def _collate(items: list[_Item | InputError]) -> _Stack | InputError:
         [item.boxes for item in good],
         [item.person_ids for item in good],
         [item.name for item in good],
+        [message for item in good for message in item.skipped],
+        sum(item.outside for item in good),
     )
-
-
-class _EpochBatches(Sampler[list[_Key]]):
-    """Keys of one epoch's batches.
-
-    The epochs walk along one endless row of seeded permutations of the set: every image is seen once before
-    any is seen again, whatever the length of an epoch.
-    """
-
-    def __init__(self, count: int, epoch_images: int, batch_images: int, seed: int) -> None:
-        self._count, self._seed = count, seed
-        self._epoch_images, self._batch_images = epoch_images, batch_images
-        self.epoch, self.start_step = 0, 0
-
-    def __len__(self) -> int:
-        return (self._epoch_images + self._batch_images - 1) // self._batch_images
-
-    def __iter__(self) -> Iterator[list[_Key]]:
-        first = self.epoch * self._epoch_images
-        order: IntArray | None = None
-        round_number = -1
-        batch: list[_Key] = []
-        for position in range(self.start_step * self._batch_images, self._epoch_images):
-            wanted, place = divmod(first + position, self._count)
-            if order is None or wanted != round_number:
-                round_number = wanted
-                order = rng_for(self._seed, "order", round_number).permutation(self._count)
-            batch.append(_Key(self.epoch, position, int(order[place])))
-            if len(batch) == self._batch_images:
-                yield batch
-                batch = []
-        if batch:
-            yield batch
 
 
 def _start_worker(_: int) -> None:
@@ -131,18 +153,25 @@ def _start_worker(_: int) -> None:
 class TrainingLoader:
     """Batches for training, varied and in random order.
 
-    The same ``seed`` and epoch give the same bytes whatever the number of workers.
+    The same ``seed`` and epoch give the same bytes whatever the number of workers, and from whatever step an epoch
+    starts. `DataRecipe` says what is varied and how batches are put together.
 
     Args:
         dataset: must survive pickling where workers are spawned.
-        data_recipe: variation and ``workers``.
+        data_recipe: variation, sampling and ``workers``.
         preprocess: the letterbox of the network.
         batch_images: images in a batch; the last one of an epoch may be smaller.
         epoch_images: images an epoch, fewer or more than the set has; none for the whole set once.
         seed: of order and variation.
 
+    Attributes:
+        record: what the batches given so far left out, for a run's record: ``boxes_outside``, boxes with nothing
+            inside their frame, each time they were met; ``skipped_images``, how often each unreadable image was
+            passed over (with ``skip_bad``), by the line that says what is wrong with it; ``dropped_boxes``, rows
+            that the data set's reader could not use, where it counts them.
+
     Raises:
-        InputError: the data set has no images.
+        InputError: the data set has no images, or the numbers do not fit identity-aware sampling.
     """
 
     def __init__(
@@ -157,10 +186,19 @@ class TrainingLoader:
     ) -> None:
         if len(dataset) == 0:
             raise InputError("has no images", where=dataset.name, expected="a split with images to train on")
-        self._batches = _EpochBatches(len(dataset), epoch_images or len(dataset), batch_images, seed)
+        self._batches = EpochBatches(
+            _rounds(dataset, data_recipe, batch_images, epoch_images, seed),
+            epoch_images=epoch_images,
+            batch_images=batch_images,
+            seed=seed,
+            input_sizes=_input_sizes(data_recipe, preprocess),
+        )
+        self.record: dict[str, Any] = {"boxes_outside": 0, "skipped_images": {}}
+        if (dropped := getattr(dataset, "dropped_boxes", None)) is not None:
+            self.record["dropped_boxes"] = dropped
         workers = data_recipe.workers
         self._loader: DataLoader[Any] = DataLoader(
-            _Varied(dataset, TrainingTransform(data_recipe, preprocess), seed),
+            _Varied(dataset, data_recipe, preprocess, seed),
             batch_sampler=self._batches,
             num_workers=workers,
             collate_fn=_collate,
@@ -181,9 +219,34 @@ class TrainingLoader:
         for stack in self._loader:
             if isinstance(stack, InputError):
                 raise stack
+            self._note(stack)
             yield Batch(
                 torch.from_numpy(stack.images),
                 [torch.from_numpy(boxes) for boxes in stack.boxes],
                 [torch.from_numpy(ids) for ids in stack.person_ids],
                 stack.names,
             )
+
+    def _note(self, stack: _Stack) -> None:
+        self.record["boxes_outside"] += stack.outside
+        skipped: dict[str, int] = self.record["skipped_images"]
+        for message in stack.skipped:
+            if message not in skipped and len(skipped) <= MAX_SHOWN:
+                text = message if len(skipped) < MAX_SHOWN else "more unreadable images; the run's record lists them"
+                Console(stderr=True, soft_wrap=True).print(f"skipped: {text}", markup=False, highlight=False)
+            skipped[message] = skipped.get(message, 0) + 1
+
+
+def _rounds(
+    dataset: SearchDataset, recipe: DataRecipe, batch_images: int, epoch_images: int | None, seed: int
+) -> Rounds:
+    group = recipe.images_per_identity
+    if group == 1:
+        return UniformRounds(len(dataset), seed)
+    for name, images in (("batch_images", batch_images), ("epoch_images", epoch_images)):
+        if images is not None and images % group:
+            raise InputError(
+                f"`{name}` is {images}", expected=f"a multiple of data.images_per_identity, which is {group}"
+            )
+    members = identity_members(dataset, skip_bad=recipe.skip_bad)
+    return IdentityRounds(members, len(dataset), group, seed)

@@ -76,8 +76,9 @@ class TwoStageSearch(SearchModel):
         self.positive_fraction, self.roi_negative_iou = positive_fraction, roi_negative_iou
         self.normalise = FrameNormaliser(preprocess)
         self.trunk, self.subnet, self.head = trunk, subnet, head
-        map_hw = (height // trunk.stride, width // trunk.stride)
-        anchors = person_anchors(anchor_heights, anchor_ratio, trunk.stride, map_hw)
+        self._anchor_shape = tuple(anchor_heights), anchor_ratio
+        self._map_hw = (height // trunk.stride, width // trunk.stride)
+        anchors = person_anchors(*self._anchor_shape, trunk.stride, self._map_hw)
         self.register_buffer("anchors", anchors, persistent=False)
         self.pre_nms = min(pre_nms, len(anchors))
 
@@ -91,9 +92,11 @@ class TwoStageSearch(SearchModel):
         people = [box[ids != -2] for box, ids in zip(boxes, person_ids, strict=True)]
         ignored = [box[ids == -2] for box, ids in zip(boxes, person_ids, strict=True)]
         kept_ids = [ids[ids != -2] for ids in person_ids]
-        losses = self._proposal_losses(logits, deltas, people, ignored)
+        anchors, input_wh = self._anchors_of(feature), (images.shape[2], images.shape[1])
+        losses = self._proposal_losses(logits, deltas, anchors, people, ignored)
         with torch.no_grad():
-            proposals = self._propose(logits, deltas, self.train_proposals, pre_nms=4 * self.train_proposals)
+            count = self.train_proposals
+            proposals = self._propose(logits, deltas, anchors, input_wh, count, pre_nms=4 * count)
         rois, targets, positive, ids = self._sample_rois(proposals, people, ignored, kept_ids)
         output = self.head(self._pool(feature, rois), taps)
         taps["embedding"] = output.raw_embedding
@@ -105,29 +108,37 @@ class TwoStageSearch(SearchModel):
 
     def _check(self, images: Tensor, boxes: list[Tensor], person_ids: list[Tensor]) -> None:
         width, height = self.preprocess.input_wh
-        if images.dtype != torch.uint8 or images.shape[1:] != (height, width, 3):
+        stride = self.trunk.stride
+        shaped = images.ndim == 4 and images.shape[3] == 3 and not any(side % stride for side in images.shape[1:3])
+        if images.dtype != torch.uint8 or not shaped:
             raise ValueError(
-                f"images are {images.dtype} {tuple(images.shape)}, expected uint8 (B, {height}, {width}, 3)"
+                f"images are {images.dtype} {tuple(images.shape)}, expected uint8 (B, {height}, {width}, 3), or in "
+                f"multi-scale training other multiples of {stride}"
             )
         if not len(images) == len(boxes) == len(person_ids):
             raise ValueError(f"{len(images)} images, {len(boxes)} box tensors, {len(person_ids)} id tensors")
 
+    def _anchors_of(self, feature: Tensor) -> Tensor:
+        """Anchors of a training batch's map, which multi-scale training makes another than the deployed one."""
+        map_hw = (feature.shape[2], feature.shape[3])
+        if map_hw == self._map_hw:
+            return self.anchors
+        return person_anchors(*self._anchor_shape, self.trunk.stride, map_hw).to(self.anchors)
+
     def _proposal_losses(
-        self, logits: Tensor, deltas: Tensor, people: list[Tensor], ignored: list[Tensor]
+        self, logits: Tensor, deltas: Tensor, anchors: Tensor, people: list[Tensor], ignored: list[Tensor]
     ) -> dict[str, Tensor]:
         class_logits, labels, box_deltas, targets = [], [], [], []
         for row, (found_people, found_ignored) in enumerate(zip(people, ignored, strict=True)):
-            found = match(
-                self.anchors, found_people, found_ignored, positive_iou=0.7, negative_iou=0.3, best_for_each=True
-            )
+            found = match(anchors, found_people, found_ignored, positive_iou=0.7, negative_iou=0.3, best_for_each=True)
             positive, negative = sample(found, ANCHOR_SAMPLES, 0.5)
             class_logits.append(logits[row, torch.cat([positive, negative])])
             labels.append(torch.arange(len(positive) + len(negative), device=logits.device) < len(positive))
             box_deltas.append(deltas[row, positive])
             if len(positive):
-                targets.append(encode(found_people[found.person[positive]], self.anchors[positive], PROPOSAL_WEIGHTS))
+                targets.append(encode(found_people[found.person[positive]], anchors[positive], PROPOSAL_WEIGHTS))
             else:
-                targets.append(self.anchors.new_zeros((0, 4)))
+                targets.append(anchors.new_zeros((0, 4)))
         samples = torch.cat(labels)
         return {
             "rpn_class": class_loss(torch.cat(class_logits), samples),
@@ -178,11 +189,12 @@ class TwoStageSearch(SearchModel):
     def detect(self, images: Tensor) -> list[Detections]:
         feature = self.trunk(self.normalise(images), {})
         logits, deltas = self.subnet(feature)
-        proposals = self._propose(logits, deltas, self.proposals, pre_nms=self.pre_nms)
+        input_wh = self.preprocess.input_wh
+        proposals = self._propose(logits, deltas, self.anchors, input_wh, self.proposals, pre_nms=self.pre_nms)
         counts = [len(found) for found in proposals]
         output = self.head(self._pool(feature, proposals))
         margins = output.class_logits[:, 1] - output.class_logits[:, 0]
-        boxes = clip(decode(output.box_deltas, torch.cat(proposals), REFINE_WEIGHTS), self.preprocess.input_wh)
+        boxes = clip(decode(output.box_deltas, torch.cat(proposals), REFINE_WEIGHTS), input_wh)
         embeddings = F.normalize(output.raw_embedding)
         rows = zip(*(torch.split(part, counts) for part in (boxes, margins, embeddings)), strict=True)
         found = [self._finish(*row) for row in rows]
@@ -209,14 +221,23 @@ class TwoStageSearch(SearchModel):
         output = self.head(self._pool(feature, boxes))
         return list(torch.split(F.normalize(output.raw_embedding), [len(box) for box in boxes]))
 
-    def _propose(self, logits: Tensor, deltas: Tensor, count: int, *, pre_nms: int) -> list[Tensor]:
+    def _propose(
+        self,
+        logits: Tensor,
+        deltas: Tensor,
+        anchors: Tensor,
+        input_wh: tuple[int, int],
+        count: int,
+        *,
+        pre_nms: int,
+    ) -> list[Tensor]:
         margins = logits[..., 1] - logits[..., 0]  # (B, A); monotone in the person probability
         top = margins.topk(min(pre_nms, margins.shape[1]), dim=1)
         found = []
         for row in range(len(margins)):
             indices = top.indices[row]
-            boxes = decode(deltas[row, indices], self.anchors[indices], PROPOSAL_WEIGHTS)
-            boxes = clip(boxes, self.preprocess.input_wh)
+            boxes = decode(deltas[row, indices], anchors[indices], PROPOSAL_WEIGHTS)
+            boxes = clip(boxes, input_wh)
             possible = ((boxes[:, 2:] - boxes[:, :2]).amin(dim=1) >= MIN_SIDE_PX).nonzero().flatten()
             kept = nms(boxes[possible], top.values[row][possible], self.rpn_nms_iou)[:count]
             found.append(boxes[possible][kept])
