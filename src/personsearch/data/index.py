@@ -27,7 +27,7 @@ from personsearch.data.sample import UNLABELLED, FloatArray, Frame, IntArray, Qu
 
 DEFAULT_PROTOCOL = "default"
 _FORMAT = "personsearch-index/1"
-ProblemKind = Literal["missing", "wrong", "dropped"]
+ProblemKind = Literal["missing", "wrong", "dropped", "noted"]
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,8 @@ class Problem:
     """Something that is not as it should be in a data set's files.
 
     Attributes:
-        kind: ``missing`` files, ``wrong`` content, or ``dropped`` rows that no reader could use.
+        kind: ``missing`` files, ``wrong`` content, ``dropped`` rows that no reader could use, or what is only
+            ``noted``: good to know and not amiss, such as oddities that the publisher left in.
         file: relative to the data set's root.
         what: what is the matter, with the offending value.
         remedy: what to do.
