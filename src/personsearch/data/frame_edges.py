@@ -22,7 +22,8 @@ def cut_at_frames(boxes_xyxy: Boxes, frame_wh: IntArray) -> tuple[FloatArray, ND
     """
     limit = np.where(frame_wh > 0, frame_wh, np.inf)
     cut = np.clip(boxes_xyxy, 0, np.concatenate([limit, limit], axis=1)).astype(np.float32)
-    return cut, (cut[:, 2:] > cut[:, :2]).all(axis=1)
+    inside: NDArray[np.bool_] = np.all(cut[:, 2:] > cut[:, :2], axis=1)
+    return cut, inside
 
 
 def edge_problems(file: str, boxes_xyxy: Boxes, cut_xyxy: FloatArray, inside: NDArray[np.bool_]) -> list[Problem]:

@@ -17,17 +17,18 @@ import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from personsearch.core.errors import InputError
 
+T = TypeVar("T")
 _Read = Callable[[int], bytes]
 
 _MATRIX, _COMPRESSED = 14, 15
-_CHARACTERS, _STRUCTURES = 4, 2
+_CELLS, _STRUCTURES, _CHARACTERS = 1, 2, 4
 _COMPLEX = 0x0800
 _STORED = {1: "i1", 2: "u1", 3: "i2", 4: "u2", 5: "i4", 6: "u4", 7: "f4", 9: "f8", 12: "i8", 13: "u8"}
 _CLASSES = {6: "f8", 7: "f4", 8: "i1", 9: "u1", 10: "i2", 11: "u2", 12: "i4", 13: "u4", 14: "i8", 15: "u8"}
@@ -62,18 +63,18 @@ def load_array(path: Path, names: Sequence[str]) -> NDArray[Any]:
     raise _lacks(path, names, [name for name in content if not name.startswith("__")])
 
 
-def iter_records(path: Path, variable: str) -> Iterator[dict[str, bytes]]:
-    """The records of a struct array, one after the other as the file is inflated.
+def iter_records(path: Path, variable: str) -> Iterator[Structures]:
+    """The records of a struct array, or of a cell array of them, one after the other as the file is inflated.
 
     Args:
         path: a MATLAB 5 file (what MATLAB writes unless told ``-v7.3``), compressed or not.
-        variable: name of the struct array.
+        variable: name of the struct array, or of a cell array with a struct in each cell.
 
     Yields:
-        Field name to stored value; `text`, `numbers` and `structures` decode one.
+        One record each; `text`, `numbers` and `structures` decode its fields.
 
     Raises:
-        InputError: the file is missing, is not of that format, is cut short, or holds no such struct array.
+        InputError: the file is missing, is not of that format, is cut short, or holds no such array.
     """
     try:
         file = path.open("rb")
@@ -93,7 +94,7 @@ def iter_records(path: Path, variable: str) -> Iterator[dict[str, bytes]]:
             raise InputError(f"is damaged: {error}", where=str(path), remedy="unpack the set again") from None
 
 
-def _variable_records(file: BinaryIO, path: Path, variable: str) -> Iterator[dict[str, bytes]]:
+def _variable_records(file: BinaryIO, path: Path, variable: str) -> Iterator[Structures]:
     seen = []
     while tag := file.read(8):
         kind, size = struct.unpack("<II", tag)
@@ -104,12 +105,15 @@ def _variable_records(file: BinaryIO, path: Path, variable: str) -> Iterator[dic
             kind, _ = struct.unpack("<II", read(8))
         if kind != _MATRIX:
             raise ValueError(f"element of type {kind} where a variable should be")
-        number_class, shape, name = _matrix_head(read)
+        array_class, shape, name = _matrix_head(read)
         seen.append(name)
-        if name == variable and number_class == _STRUCTURES:
-            fields = _field_names(read)
+        if name == variable and array_class in (_CELLS, _STRUCTURES):
+            fields = _field_names(read) if array_class == _STRUCTURES else None
             for _ in range(_product(shape)):
-                yield {field: _whole_matrix(read) for field in fields}
+                if fields is None:
+                    yield structures(_whole_matrix(read))
+                else:
+                    yield Structures(fields, [_whole_matrix(read) for _ in fields])
             return
         file.seek(following)
     raise _lacks(path, [variable], seen)
@@ -130,17 +134,30 @@ class Structures:
     def __len__(self) -> int:
         return len(self.values) // len(self.fields) if self.fields else 0
 
-    def column(self, field: str) -> list[bytes]:
-        """One value a record.
+    def each(self, field: str, decode: Callable[[bytes], T]) -> list[T]:
+        """One value of every record.
 
         Raises:
-            ValueError: the records have no such field; an empty array may state none.
+            ValueError: the records have no such field, or ``decode`` raises one.
         """
+        if not self.values:
+            return []  # an empty array may state no fields
         if field not in self.fields:
-            if not self.values:
-                return []
             raise ValueError(f"has no field `{field}`, only {', '.join(self.fields)}")
-        return self.values[self.fields.index(field) :: len(self.fields)]
+        try:
+            return list(map(decode, self.values[self.fields.index(field) :: len(self.fields)]))
+        except ValueError as error:
+            raise ValueError(f"`{field}`: {error}") from None
+
+    def one(self, field: str, decode: Callable[[bytes], T]) -> T:
+        """The value of the only record.
+
+        Raises:
+            ValueError: there is not one record, or as `each`.
+        """
+        if len(self) != 1:
+            raise ValueError(f"{len(self)} records where one should be")
+        return self.each(field, decode)[0]
 
 
 def structures(value: bytes) -> Structures:
