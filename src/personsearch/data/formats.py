@@ -71,7 +71,7 @@ class DatasetFormat:
 
 def all_formats() -> tuple[DatasetFormat, ...]:
     """The formats; what they need is imported when one is opened."""
-    return (_COMPOSITES, _FOLDER)
+    return (_COMPOSITES, _FOLDER, _MOT, _COCO)
 
 
 def _open_composites(path: Path, split: str, protocol: str | None) -> SearchDataset:
@@ -91,10 +91,9 @@ def _open_composites(path: Path, split: str, protocol: str | None) -> SearchData
 
 
 def _open_folder(root: Path, split: str, protocol: str | None) -> SearchDataset:
-    from personsearch.data.folder import FolderDataset
+    from personsearch.data.folder import open_folder
 
-    _only_default(protocol, root)
-    return FolderDataset(root, split)
+    return open_folder(root, split, protocol)
 
 
 def _only_default(protocol: str | None, root: Path) -> None:
@@ -107,6 +106,36 @@ def _only_default(protocol: str | None, root: Path) -> None:
 def _folder_splits(root: Path) -> tuple[str, ...]:
     splits = read_json_object(root / FOLDER_DESCRIPTION).get("splits")
     return tuple(splits) if isinstance(splits, dict) else ()
+
+
+def _is_mot(path: Path) -> bool:
+    from personsearch.data.motchallenge import is_mot
+
+    return is_mot(path)
+
+
+def _open_mot(path: Path, split: str, protocol: str | None) -> SearchDataset:
+    from personsearch.data.motchallenge import open_mot
+
+    return open_mot(path, split, protocol)
+
+
+def _is_coco(path: Path) -> bool:
+    from personsearch.data.coco_layout import is_coco
+
+    return is_coco(path)
+
+
+def _coco_splits(path: Path) -> tuple[str, ...]:
+    from personsearch.data.coco_layout import annotation_files
+
+    return tuple(annotation_files(path))
+
+
+def _open_coco(path: Path, split: str, protocol: str | None) -> SearchDataset:
+    from personsearch.data.coco_layout import open_coco
+
+    return open_coco(path, split, protocol)
 
 
 def _folder_files(root: Path) -> tuple[ExpectedFile, ...]:
@@ -132,4 +161,17 @@ _FOLDER = DatasetFormat(
     open=_open_folder,
     expected_files=_folder_files,
     shared_identities=None,
+)
+_MOT = DatasetFormat(
+    name="MOTChallenge sequences (seqinfo.ini or gt/gt.txt, also CVAT's zip)",
+    matches=_is_mot,
+    splits=lambda path: ("all",),
+    open=_open_mot,
+)
+_COCO = DatasetFormat(
+    name="COCO with person_id (.json, .json.gz, annotations/*.json)",
+    matches=_is_coco,
+    splits=_coco_splits,
+    open=_open_coco,
+    shared_identities=None,  # the reader compares the people who are searched
 )
