@@ -26,8 +26,7 @@ from personsearch.core.errors import InputError
 from personsearch.core.preprocess import Frame
 from personsearch.core.progress import StageProgress
 from personsearch.core.recipe import StrictModel
-from personsearch.evaluation import detection_scores
-from personsearch.evaluation.search import chance_scores, search_scores
+from personsearch.evaluation import chance_scores, detection_scores, search_scores
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,13 +39,14 @@ class SequenceFrame:
     person_ids: NDArray[np.int64]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Visit:
     """A query of the protocol: the embedding row it uses and who is searched, in `search_scores`' words."""
 
     image_index: int
     person_id: int
-    gallery: tuple[int, ...] | None
+    gallery: NDArray[np.int64] | None
+    answers_xyxy: FloatArray | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -184,7 +184,7 @@ def _rank(
     whole = np.array([[0, 0, 100, 100]], np.float32)
     crops = [_Crop(whole, people[i : i + 1]) for i in np.flatnonzero(gallery)]
     boxes = [Detections(whole, np.ones(1, np.float32), embeddings[i : i + 1]) for i in np.flatnonzero(gallery)]
-    everywhere = tuple(range(len(crops)))
+    everywhere = np.arange(len(crops))
     # The queries' own boxes are in no gallery; an extra empty image stands for where they come from.
     crops.append(_Crop(np.zeros((0, 4), np.float32), np.zeros(0, np.int64)))
     boxes.append(Detections.empty(embeddings.shape[1]))

@@ -68,6 +68,23 @@ def test_a_detection_may_not_fall_back_on_its_second_best_person() -> None:
     assert detection_scores([dets], [people]).recall == 0.5
 
 
+def test_the_public_evaluators_pair_only_mutual_favourites() -> None:
+    # Person 1 overlaps the first detection most (.75 against .6), which prefers person 0.
+    people = truth((0, 0, 20, 10, 0), (5, 0, 20, 10, 1))
+    dets = found((0, 0, 20, 10, 0.9), (11, 0, 20, 10, 0.8))
+    assert detection_scores([dets], [people]).recall == 1.0
+    compat = detection_scores([dets], [people], mode="compat")
+    assert (compat.recall, compat.mode) == (0.5, "compat")
+
+
+def test_the_public_labelled_recall_ignores_people_without_identity() -> None:
+    # One detection between two people: it lies more on the unlabelled one.
+    people = truth((0, 0, 10, 20, -1), (0, 0, 10, 19, 0))
+    dets = found((0, 0, 10, 20, 0.9))
+    assert detection_scores([dets], [people]).labelled_recall == 0.0
+    assert detection_scores([dets], [people], mode="compat").labelled_recall == 1.0
+
+
 def test_overlap_of_exactly_the_threshold_counts() -> None:
     assert detection_scores([found((0, 0, 10, 10, 0.9))], [truth((0, 0, 10, 20, 0))]).recall == 1.0
 

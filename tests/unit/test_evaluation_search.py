@@ -10,8 +10,7 @@ import pytest
 from numpy.typing import NDArray
 
 from personsearch.core.detections import Detections
-from personsearch.evaluation import SearchScores, chance_scores, search_scores
-from personsearch.evaluation.search import relaxed_iou_threshold
+from personsearch.evaluation import SearchEvaluator, SearchScores, chance_scores, relaxed_iou_threshold, search_scores
 
 A, B = (0, 0, 40, 100), (200, 0, 240, 100)
 
@@ -27,6 +26,7 @@ class Query:
     image_index: int
     person_id: int
     gallery: tuple[int, ...] | None = None
+    answers_xyxy: NDArray[np.float32] | None = None
 
 
 def truth(*rows: tuple[tuple[float, ...], int]) -> Truth:
@@ -42,7 +42,9 @@ def found(*rows: tuple[tuple[float, ...], float]) -> Detections:
 
 
 def search(query: Query, predictions: list[Detections], truths: list[Truth], **options: Any) -> SearchScores:
-    return search_scores(np.ones((1, 1), np.float32), [query], predictions, truths, **options)
+    scores = search_scores(np.ones((1, 1), np.float32), [query], predictions, truths, **options)
+    assert (scores.mode, scores.score_threshold) == (options.get("mode", "strict"), options.get("score_threshold", 0.5))
+    return scores
 
 
 HOME = (found((A, 1.0)), truth((A, 7)))  # the query's own image
@@ -81,7 +83,7 @@ def test_two_boxes_of_one_person() -> None:
     predictions = [HOME[0], found((A, 0.2), (B, 0.9))]
     truths = [HOME[1], truth((A, 7), (B, 7))]
     assert search(Query(0, 7), predictions, truths).mean_ap == 1.0  # one image to find, either box will do
-    assert search(Query(0, 7), predictions, truths, strict=False).mean_ap == 0.5  # only the first box counts
+    assert search(Query(0, 7), predictions, truths, mode="compat").mean_ap == 0.5  # only the first box counts
 
 
 def test_relaxed_overlap_for_small_boxes() -> None:
@@ -99,7 +101,7 @@ def test_gallery_that_lists_an_image_twice() -> None:
     truths = [HOME[1], truth((A, 7)), truth((B, 3))]
     query = Query(0, 7, gallery=(1, 1, 2))
     assert search(query, predictions, truths).mean_ap == 1.0
-    assert search(query, predictions, truths, strict=False).mean_ap == 0.5  # counted twice, ranked once
+    assert search(query, predictions, truths, mode="compat").mean_ap == 0.5  # counted twice, ranked once
 
 
 def test_own_image_in_the_gallery_list() -> None:
@@ -107,7 +109,71 @@ def test_own_image_in_the_gallery_list() -> None:
     truths = [HOME[1], truth((A, 7))]
     query = Query(0, 7, gallery=(0, 1))
     assert search(query, predictions, truths).mean_ap == 0.5
-    assert search(query, predictions, truths, strict=False).mean_ap == pytest.approx((1 + 2 / 3) / 2)
+    assert search(query, predictions, truths, mode="compat").mean_ap == pytest.approx((1 + 2 / 3) / 2)
+
+
+def test_the_three_readings_of_a_repeated_image() -> None:
+    # Person 7 is found in image 1 (listed twice) at rank 1 and in image 2 behind a wrong detection.
+    predictions = [HOME[0], found((A, 0.9)), found((A, 0.5), (B, 0.7))]
+    truths = [HOME[1], truth((A, 7)), truth((A, 7))]
+    query = Query(0, 7, gallery=(1, 1, 2))
+    assert search(query, predictions, truths).mean_ap == pytest.approx((1 + 2 / 3) / 2)
+    # SeqNet: three answers, two of them ranked. OIM, AlignPS: right at ranks 1, 2 and 4.
+    assert search(query, predictions, truths, mode="compat").mean_ap == pytest.approx((1 + 2 / 3) / 3)
+    assert search(query, predictions, truths, mode="compat-repeats").mean_ap == pytest.approx((1 + 1 + 3 / 4) / 3)
+
+
+def test_a_repeated_image_whose_rows_state_two_boxes() -> None:
+    # CUHK-SYSU's query 1633 and two others: one image twice, with a box each. The labels know of A alone.
+    predictions = [HOME[0], found((A, 0.4), (B, 0.8)), found((A, 0.6))]
+    truths = [HOME[1], truth((A, 7)), truth()]
+    query = Query(0, 7, gallery=(1, 1, 2), answers_xyxy=np.array([B, A], np.float32))
+    assert search(query, predictions, truths).mean_ap == pytest.approx(1 / 3)  # labels: A, behind two others
+    assert search(query, predictions, truths, mode="compat").mean_ap == 0.5  # B at rank 1, two counted
+    # Ranked twice: 0.8 right and wrong, 0.6 wrong, 0.4 wrong and right: (1/2 + 2/5) / 2.
+    assert search(query, predictions, truths, mode="compat-repeats").mean_ap == pytest.approx((1 / 2 + 2 / 5) / 2)
+
+
+def test_stated_answers_outweigh_the_labels_in_compat_only() -> None:
+    # The label files know the person in image 2 as well; the published protocol does not.
+    predictions = [HOME[0], found((A, 0.9)), found((A, 0.8))]
+    truths = [HOME[1], truth((A, 7)), truth((A, 7))]
+    query = Query(0, 7, gallery=(1, 2), answers_xyxy=np.array([A], np.float32))
+    assert search(query, [*predictions[:2], found()], truths).mean_ap == 0.5
+    assert search(query, [*predictions[:2], found()], truths, mode="compat").mean_ap == 1.0
+    assert search(query, predictions, truths, mode="compat").answers.tolist() == [1]
+
+
+def test_scores_weight_similarities_only_when_asked() -> None:
+    unsure = Detections(np.array([A, B], np.float32), np.array([0.9, 0.6]), np.array([[0.8], [0.9]]))
+    predictions, truths = [HOME[0], unsure], [HOME[1], truth((A, 7))]
+    look, query = np.ones((1, 1), np.float32), [Query(0, 7)]
+    plain = SearchEvaluator(query, predictions, truths)
+    weighted = SearchEvaluator(query, predictions, truths, weight_by_score=True)
+    assert plain.scores(look).mean_ap == 0.5
+    assert weighted.scores(look).mean_ap == 1.0  # 0.72 against 0.54
+    assert weighted.ranking(look, 0).similarities == pytest.approx([0.72, 0.54])
+    assert (plain.scores(look).weighted_by_score, weighted.scores(look).weighted_by_score) == (False, True)
+
+
+def test_a_query_that_was_not_detected_scores_nothing() -> None:
+    predictions = [HOME[0], found((A, 0.9))]
+    evaluator = SearchEvaluator([Query(0, 7), Query(0, 7)], predictions, [HOME[1], truth((A, 7))])
+    scores = evaluator.scores(np.ones((2, 1), np.float32), query_found=np.array([True, False]))
+    assert scores.per_query_ap.tolist() == [1.0, 0.0]
+    assert scores.top[10] == 0.5
+    assert scores.first_hit_rank.tolist() == [1.0, np.inf]
+
+
+def test_a_ranking_can_be_written_out() -> None:
+    weak_first = Detections(np.array([B, A, A], np.float32), np.array([0.1, 0.9, 0.8]), np.array([[1], [0.7], [0.6]]))
+    predictions = [HOME[0], weak_first, found((B, 0.9)), found()]
+    truths = [HOME[1], truth((A, 7)), truth((B, 3)), truth((A, 7))]
+    ranking = SearchEvaluator([Query(0, 7)], predictions, truths).ranking(np.ones((1, 1), np.float32), 0)
+    assert list(zip(ranking.images.tolist(), ranking.rows.tolist(), ranking.right.tolist(), strict=True)) == [
+        (2, 0, False), (1, 1, True), (1, 2, False)
+    ]  # fmt: skip
+    assert dict(zip(ranking.answer_images.tolist(), ranking.answer_ranks.tolist(), strict=True)) == {1: 2.0, 3: np.inf}
 
 
 def test_tied_similarities_stand_together() -> None:
@@ -148,7 +214,7 @@ def test_query_without_an_answer_is_left_out_and_told() -> None:
     [
         (np.ones((2, 1), np.float32), Query(0, 7), r"expected \(1, D\)"),
         (np.ones((1, 2), np.float32), Query(0, 7), "embedding widths differ"),
-        (np.full((1, 1), np.nan, np.float32), Query(0, 7), "not finite"),
+        (np.full((1, 1), np.nan, np.float32), Query(0, 7), "query 0: the embedding holds a value that is not finite"),
         (np.ones((1, 1), np.float32), Query(2, 7), "names image 2"),
         (np.ones((1, 1), np.float32), Query(0, 7, gallery=(-1,)), "names image -1"),
         (np.ones((1, 1), np.float32), Query(0, 8), "none of 1 queries"),
@@ -170,3 +236,27 @@ def test_chance_matches_its_closed_form() -> None:
     assert chance_scores([Query(0, 7)], predictions, truths, rounds=3) == chance_scores(
         [Query(0, 7)], predictions, truths, rounds=3
     )
+
+
+@pytest.mark.parametrize(
+    ("second", "message"),
+    [
+        (Detections(np.array([A]), np.ones(1), np.array([[np.inf]])), "image 1: embeddings holds a value that is not"),
+        (Detections(np.array([A]), np.array([np.nan]), np.ones((1, 1))), "image 1: scores holds a value that is not"),
+        (Detections(np.array([A]), np.ones(1), np.ones((1, 2))), "image 1: embeddings are 2 wide, those before 1"),
+    ],
+)
+def test_impossible_detections_name_their_image(second: Detections, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        search(Query(0, 7), [HOME[0], second], [HOME[1], truth((A, 7))])
+
+
+def test_an_unknown_mode_is_refused() -> None:
+    with pytest.raises(ValueError, match="mode is `lenient`, expected one of strict, compat, compat-repeats"):
+        search(Query(0, 7), [HOME[0]], [HOME[1]], mode="lenient")
+
+
+def test_images_without_detections_may_have_any_width() -> None:
+    predictions = [HOME[0], found((A, 0.9)), Detections.empty(0)]
+    scores = search(Query(0, 7), predictions, [HOME[1], truth((A, 7)), truth((A, 7))])
+    assert scores.mean_ap == 0.5
