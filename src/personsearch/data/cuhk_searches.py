@@ -7,7 +7,7 @@ person there.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cache
@@ -163,27 +163,6 @@ def full_galleries(smallest: Searches, image_count: int) -> Searches:
     return replace(smallest, galleries=galleries)
 
 
-def oddities(searches: Mapping[int, Searches], place: str) -> list[Problem]:
-    """Queries whose gallery repeats an image or has their own: public evaluators score them so, and so they stay."""
-    with_repeats: dict[int, list[int]] = {}
-    with_own: dict[int, list[int]] = {}
-    for size, found in sorted(searches.items()):
-        repeats = sum(len(np.unique(gallery)) < len(gallery) for gallery in found.galleries)
-        own = sum(image in gallery for image, gallery in zip(found.query_images, found.galleries, strict=True))
-        with_repeats.setdefault(repeats, []).append(size)
-        with_own.setdefault(own, []).append(size)
-    return [
-        Problem("noted", place, f"queries {what} in the galleries of {_listed(sizes)}", "kept as published", count)
-        for counts, what in ((with_repeats, "list an image twice"), (with_own, "list their own image"))
-        for count, sizes in counts.items()
-        if count
-    ]
-
-
-def _listed(sizes: Sequence[int]) -> str:
-    return ", ".join(str(size) for size in sizes)
-
-
 def image_finder(names: Sequence[str]) -> Callable[[str], int]:
     """From the names of the pool to indices, as `read_searches` wants it."""
     index_of = {name: index for index, name in enumerate(names)}
@@ -276,6 +255,6 @@ def open_searches_alone(root: Path, split: str, protocol: str | None = None) -> 
         person_ids=np.array([person_of[place] for place in order], np.int64)[inside],
         person_names=tuple(person.name for person in people),
         protocols={f"g{size}": protocol_table(found, people, images) for size, found in searches.items()},
-        problems=(labels, *images.missing, *oddities(searches, ".")),
+        problems=(labels, *images.missing),
     )
     return IndexedDataset(root, index, protocol)

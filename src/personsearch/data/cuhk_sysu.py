@@ -39,7 +39,6 @@ from personsearch.data.cuhk_searches import (
     frame_number,
     full_galleries,
     image_finder,
-    oddities,
     protocol_table,
     read_searches,
 )
@@ -93,7 +92,7 @@ def _build(root: Path, split: str, folder: str) -> LabelIndex:
         in_pool = set(pool)
         names = sorted(name for name in boxes.rows_of if name not in in_pool)
         images = SplitImages.of(root, folder, names)
-        return _index(images, boxes, train, TRAIN, {}, ())
+        return _index(images, boxes, train, TRAIN, {})
     images = SplitImages.of(root, folder, pool)
     find = image_finder(pool)
     searches = {size: read_searches(root / protocol_file(size), find) for size in GALLERY_SIZES}
@@ -101,19 +100,16 @@ def _build(root: Path, split: str, folder: str) -> LabelIndex:
     people = smallest.people(pool)
     protocols = {f"g{size}": protocol_table(found, people, images) for size, found in searches.items()}
     protocols[FULL] = protocol_table(full_galleries(smallest, len(pool)), people, images)
-    noted = oddities(searches, PROTOCOLS)
-    shared = {person.name for person in train} & {person.name for person in people}
+    shared = sorted({person.name for person in train} & {person.name for person in people})
     if shared:
-        noted.append(
-            Problem(
-                "wrong",
-                TRAIN,
-                f"identities of the test protocols are in the training set, as `{min(shared)}`",
-                UNPACK_AGAIN,
-                len(shared),
-            )
+        raise InputError(
+            f"idname `{shared[0]}` is searched and trained on"
+            + (f", as are {len(shared) - 1} more" if len(shared) > 1 else ""),
+            where=str(root / TRAIN),
+            expected="people whom the test protocols do not search",
+            remedy=UNPACK_AGAIN,
         )
-    return _index(images, boxes, people, protocol_file(min(GALLERY_SIZES)), protocols, noted)
+    return _index(images, boxes, people, protocol_file(min(GALLERY_SIZES)), protocols)
 
 
 @dataclass(frozen=True, eq=False)
@@ -175,7 +171,6 @@ def _index(
     people: Sequence[Person],
     people_file: str,
     protocols: Mapping[str, QueryTable],
-    more: Sequence[Problem],
 ) -> LabelIndex:
     person_ids, amiss = _assign(boxes, images.names, people, people_file)
     ranges = [boxes.rows_of[name] for name in images.names]
@@ -183,7 +178,7 @@ def _index(
     image_of = np.repeat(np.arange(len(ranges)), [len(one) for one in ranges])
     corners = xywh_to_xyxy(boxes.xywh[rows].astype(np.float64))
     cut, inside = cut_at_frames(corners, images.wh[image_of])
-    problems = [*images.missing, *amiss, *more, *edge_problems(IMAGES, corners, cut, inside)]
+    problems = [*images.missing, *amiss, *edge_problems(IMAGES, corners, cut, inside)]
     if boxes.dropped:
         problems.append(
             Problem("dropped", IMAGES, "boxes of no width or height, in both splits", "none", boxes.dropped)
