@@ -57,18 +57,15 @@ def test_identity_rounds_show_every_image_and_repeat_fewer_than_a_group(
 
 @settings(max_examples=60, deadline=None)
 @given(sizes=st.lists(st.integers(2, 9), min_size=1, max_size=8), group=st.integers(2, 4), seed=st.integers(0, 999))
-def test_in_identity_rounds_nobody_with_company_stands_alone(sizes: list[int], group: int, seed: int) -> None:
-    """One person a frame: all but one image of each identity stand in a group with another image of it.
-
-    Less for the splits that fill groups up: one image each, at most one a group.
-    """
-    owner = np.repeat(np.arange(len(sizes)), sizes)
+def test_each_identity_forms_as_many_whole_groups_as_it_has_images_for(sizes: list[int], group: int, seed: int) -> None:
+    owner = np.repeat(np.arange(len(sizes)), sizes)  # one person a frame
     members = [np.flatnonzero(owner == person) for person in range(len(sizes))]
     rows = IdentityRounds(members, len(owner), group, seed).order(0).reshape(-1, group)
-    lonely = sum(int((owner[row] == person).sum() == 1) for row in rows for person in set(owner[row].tolist()))
-    whole = sum(int(len(set(owner[row].tolist())) == 1) for row in rows)
-    assert whole >= sum(size // group for size in sizes)
-    assert lonely <= 2 * len(sizes)
+    whole = [
+        int(owner[row[0]]) for row in rows if len(set(row.tolist())) == group and len(set(owner[row].tolist())) == 1
+    ]
+    for person, size in enumerate(sizes):
+        assert whole.count(person) >= size // group
 
 
 @settings(max_examples=60, deadline=None)

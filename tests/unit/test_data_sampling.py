@@ -89,7 +89,7 @@ def test_batches_of_the_loader_hold_groups() -> None:
 
 def test_labels_that_cannot_be_read_are_passed_over_only_when_asked() -> None:
     crowd = Crowd([[0], [0], [0]], bad=(1,))
-    with pytest.raises(InputError, match="1.jpg: image is missing"):
+    with pytest.raises(InputError, match=r"1\.jpg: image is missing"):
         identity_members(crowd, skip_bad=False)
     assert identity_members(crowd, skip_bad=True)[0].tolist() == [0, 2]
 

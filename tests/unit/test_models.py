@@ -23,9 +23,8 @@ TRUNKS = {
 }
 
 
-def tiny_model(trunk: str, **fields: object) -> SearchModel:
-    torch.manual_seed(1)
-    recipe = ModelRecipe.model_validate(
+def small_recipe(trunk: str, **fields: object) -> ModelRecipe:
+    return ModelRecipe.model_validate(
         {
             "trunk": TRUNKS[trunk],
             "attention": "light",
@@ -38,7 +37,11 @@ def tiny_model(trunk: str, **fields: object) -> SearchModel:
             **fields,
         }
     )
-    return build_model(recipe, Preprocess(input_wh=INPUT_WH), person_count=5)
+
+
+def tiny_model(trunk: str, **fields: object) -> SearchModel:
+    torch.manual_seed(1)
+    return build_model(small_recipe(trunk, **fields), Preprocess(input_wh=INPUT_WH), person_count=5)
 
 
 def frames(count: int = 2, seed: int = 0) -> Tensor:
@@ -187,3 +190,25 @@ def test_an_input_size_off_the_stride_is_refused() -> None:
 def test_wrong_frames_are_refused_with_their_shape() -> None:
     with pytest.raises(ValueError, match=r"expected uint8 \(B, 96, 128, 3\)"):
         tiny_model("student")(frames().float(), BOXES, IDS)
+
+
+@pytest.mark.parametrize("trunk", ["teacher", "student"])
+def test_multi_scale_training_is_that_of_a_model_of_the_batch_s_size(trunk: str) -> None:
+    small = tiny_model(trunk)
+    large = build_model(small_recipe(trunk), Preprocess(input_wh=(192, 160)), person_count=5)
+    large.load_state_dict(small.state_dict())
+    wide = F.pad(frames().permute(0, 3, 1, 2), (40, 24, 10, 54)).permute(0, 2, 3, 1).contiguous()
+    boxes = [box + torch.tensor([40.0, 10, 40, 10]) for box in BOXES]
+    outputs = []
+    for model in (small, large):
+        torch.manual_seed(3)
+        outputs.append(model(wide, boxes, IDS))
+    for name, loss in outputs[0].losses.items():
+        torch.testing.assert_close(loss, outputs[1].losses[name])
+    for one, other in zip(outputs[0].rois, outputs[1].rois, strict=True):
+        torch.testing.assert_close(one, other)
+
+
+def test_a_training_input_off_the_stride_is_refused() -> None:
+    with pytest.raises(ValueError, match="other multiples of 16"):
+        tiny_model("student")(frames()[:, :90], BOXES, IDS)

@@ -144,3 +144,46 @@ def test_variation_changes_pixels_by_its_strength() -> None:
 
     assert 2 < change(0.2) < change(1.0) < 90
     assert not np.array_equal(degrade(pixels, 1.0, np.random.default_rng(1)), pixels)
+
+
+def test_padding_by_the_mean_colour_is_nothing_after_normalisation() -> None:
+    preprocess = Preprocess(input_wh=(96, 64), pad_value="mean", mean_bgr=(10.2, 120.0, 254.9))
+    frame = np.random.default_rng(0).integers(0, 256, (128, 64, 3), dtype=np.uint8)
+    image, _, _ = TrainingTransform(recipe(zoom=(0.5, 0.5)), preprocess)(
+        frame, np.zeros((0, 4), np.float32), np.zeros(0, np.int64), np.random.default_rng(3)
+    )
+    assert (image[:, :32] == (10, 120, 255)).all()
+    assert (image == (10, 120, 255)).all(axis=2).mean() > 0.8
+    np.testing.assert_array_equal(preprocess.letterbox(frame)[0][:, :32], image[:, :32])
+
+
+@pytest.mark.parametrize(
+    ("source_wh", "zoom", "expected"),
+    [
+        ((1920, 1280), 1.0, 8),
+        ((1920, 1280), 2.4, 8),
+        ((1920, 1280), 2.6, 4),
+        ((192, 128), 1.0, 2),
+        ((192, 128), 1.01, 1),
+        ((190, 127), 0.5, 1),
+        ((90, 60), 1.0, 1),
+    ],
+)
+def test_a_frame_is_never_decoded_smaller_than_it_is_shown(
+    source_wh: tuple[int, int], zoom: float, expected: int
+) -> None:
+    assert TrainingTransform(recipe(), PREPROCESS).reduction(source_wh, zoom) == expected
+
+
+def test_erased_rectangles_have_the_published_sizes() -> None:
+    frame = np.full((64, 96, 3), 90, dtype=np.uint8)
+    person = np.array([[20, 10, 60, 60]], np.float32)
+    shares = []
+    for seed in range(60):
+        image, _, _ = TrainingTransform(recipe(erase=1.0, erase_in="people"), PREPROCESS)(
+            frame, person, np.array([0]), np.random.default_rng(seed)
+        )
+        shares.append((image != 90).any(axis=2).sum() / 2000)
+    assert min(shares) > 0.01
+    assert 0.3 < max(shares) < 0.42
+    assert 0.1 < np.mean(shares) < 0.3

@@ -51,7 +51,8 @@ class IdentityRounds:
     """Rounds of groups of K consecutive images that share identities, as losses that compare images want.
 
     In every round each identity, in random order, takes its images that nobody has taken yet, K at a time. What is
-    left of it, two images or more, shares a group with the leftovers of others; images without a partner fill up.
+    left of it, two images or more, shares a group with the leftovers of others; images without a partner fill up,
+    and where there is none a leftover is split.
     So every image comes once a round, and fewer than K of them twice, where the number of images is no multiple
     of K. In a data set where each identity has K images or more, nearly every group is K images of one identity;
     a batch of P groups then holds P identities, or fewer where two of its groups happen to be of one identity.
