@@ -71,7 +71,7 @@ class DatasetFormat:
 
 def all_formats() -> tuple[DatasetFormat, ...]:
     """The formats; what they need is imported when one is opened."""
-    return (_COMPOSITES, _FOLDER, _MOT, _COCO)
+    return (_COMPOSITES, _FOLDER, _CUHK_SYSU, _CUHK_SEARCHES, _PRW, _MOT, _COCO)
 
 
 def _open_composites(path: Path, split: str, protocol: str | None) -> SearchDataset:
@@ -147,6 +147,52 @@ def _folder_files(root: Path) -> tuple[ExpectedFile, ...]:
     )
 
 
+def _open_cuhk_sysu(path: Path, split: str, protocol: str | None) -> SearchDataset:
+    from personsearch.data.cuhk_sysu import open_cuhk_sysu
+
+    return open_cuhk_sysu(path, split, protocol)
+
+
+def _open_cuhk_searches(path: Path, split: str, protocol: str | None) -> SearchDataset:
+    from personsearch.data.cuhk_searches import open_searches_alone
+
+    return open_searches_alone(path, split, protocol)
+
+
+def _cuhk_files(root: Path) -> tuple[ExpectedFile, ...]:
+    folder = "." if _is_cuhk_searches(root) else "annotation/test/train_test"
+    searches = (f"{folder}/TestG{size}.mat".removeprefix("./") for size in _GALLERY_SIZES)
+    return (
+        ExpectedFile("annotation/Images.mat", "boxes of all images", _CUHK_SOURCE),
+        ExpectedFile("annotation/pool.mat", "names of the test images", _CUHK_SOURCE),
+        ExpectedFile("annotation/test/train_test/Train.mat", "identities of the training set", _CUHK_SOURCE),
+        *(ExpectedFile(path, "searches", _CUHK_SOURCE, optional=folder == ".") for path in searches),
+    )
+
+
+def _is_cuhk_searches(path: Path) -> bool:
+    return not (path / "annotation").exists() and any((path / f"TestG{n}.mat").is_file() for n in _GALLERY_SIZES)
+
+
+def _open_prw(path: Path, split: str, protocol: str | None) -> SearchDataset:
+    from personsearch.data.prw import open_prw
+
+    return open_prw(path, split, protocol)
+
+
+def _prw_files(root: Path) -> tuple[ExpectedFile, ...]:
+    return (
+        ExpectedFile("frame_train.mat", "names of the training frames", _PRW_SOURCE),
+        ExpectedFile("frame_test.mat", "names of the test frames", _PRW_SOURCE),
+        ExpectedFile("annotations/*.jpg.mat", "boxes and identities of one frame each", _PRW_SOURCE, 11_816),
+        ExpectedFile("query_info.txt", "the queries", _PRW_SOURCE),
+        ExpectedFile("prwmini_query_info.txt", "PRW-mini's 30 queries", "see docs/datasets.md", optional=True),
+    )
+
+
+_GALLERY_SIZES = (50, 100, 500, 1000, 2000, 4000)
+_CUHK_SOURCE = "unpack the annotation folder of the published set"
+_PRW_SOURCE = "unpack PRW-v16.04.20 again"
 _COMPOSITES = DatasetFormat(
     name="composite specification (.yaml)",
     matches=lambda path: path.suffix in (".yaml", ".yml") and path.is_file(),
@@ -174,4 +220,51 @@ _COCO = DatasetFormat(
     splits=_coco_splits,
     open=_open_coco,
     shared_identities=None,  # the reader compares the people who are searched
+)
+_CUHK_SYSU = DatasetFormat(
+    name="CUHK-SYSU (annotation/*.mat)",
+    matches=lambda path: (path / "annotation/test/train_test").is_dir() or (path / "annotation/Images.mat").is_file(),
+    splits=lambda path: ("train", "test"),
+    open=_open_cuhk_sysu,
+    published={
+        "train": {"images": 11_206, "boxes": 55_272, "identities": 5_532},
+        "test": {"images": 6_978, "boxes": 40_871, "identities": 2_900}
+        | {f"queries.{name}": 2_900 for name in (*(f"g{size}" for size in _GALLERY_SIZES), "full")},
+    },
+    expected_files=_cuhk_files,
+)
+_CUHK_SEARCHES = DatasetFormat(
+    name="CUHK-SYSU's searches without its labels (TestG*.mat)",
+    matches=_is_cuhk_searches,
+    splits=lambda path: ("test",),
+    open=_open_cuhk_searches,
+    expected_files=_cuhk_files,
+)
+_PRW = DatasetFormat(
+    name="PRW (annotations/*.jpg.mat)",
+    matches=lambda path: any((path / f"frame_{split}.mat").is_file() for split in ("train", "test")),
+    splits=lambda path: ("train", "test"),
+    open=_open_prw,
+    published={
+        "train": {
+            "images": 5_704,
+            "boxes": 18_048,
+            "labelled": 14_907,
+            "unlabelled": 3_141,
+            "identities": 483,
+            "cameras": 6,
+        },
+        "test": {
+            "images": 6_112,
+            "boxes": 25_062,
+            "labelled": 19_127,
+            "unlabelled": 5_935,
+            "identities": 544,
+            "cameras": 6,
+            "queries.all": 2_057,
+            "queries.cross-camera": 2_057,
+        },
+    },
+    expected_files=_prw_files,
+    shared_identities=94,
 )

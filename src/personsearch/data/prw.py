@@ -214,7 +214,7 @@ def _build(root: Path, split: str, frames: Mapping[str, Sequence[str]]) -> Label
     paths = tuple(f"frames/{name}.jpg" for name in names)
     sizes = image_sizes(root, paths)
     boxes, inside = cut_at_frames(labels.corners, sizes[labels.frame_of])
-    identities = labels.names()
+    identities, box_counts = labels.names(), np.bincount(labels.frame_of[inside], minlength=len(names))
     person_ids = np.where(labels.raw_ids == _UNNAMED, UNLABELLED, np.searchsorted(identities, labels.raw_ids))
     problems = [*missing_images(root, paths, sizes), *edge_problems("annotations", labels.corners, boxes, inside)]
     if labels.dropped:
@@ -231,9 +231,7 @@ def _build(root: Path, split: str, frames: Mapping[str, Sequence[str]]) -> Label
         image_wh=sizes,
         camera_ids=cameras,
         frame_indices=np.array([int(part.group(2)) for part in parts if part], np.int64),
-        offsets=np.concatenate([[0], np.cumsum(np.bincount(labels.frame_of[inside], minlength=len(names)))]).astype(
-            np.int64
-        ),
+        offsets=np.concatenate([[0], np.cumsum(box_counts)]).astype(np.int64),
         boxes_xyxy=boxes[inside],
         person_ids=person_ids[inside],
         person_names=tuple(str(identity) for identity in identities.tolist()),
