@@ -7,10 +7,16 @@ from typing import Annotated
 
 import typer
 
+from personsearch.cli.data_check import check
+from personsearch.cli.data_convert import convert
 from personsearch.core.errors import InputError
 from personsearch.core.progress import StageProgress
 
 app = typer.Typer(help="Data set folders.", no_args_is_help=True)
+app.command()(convert)
+
+
+app.command()(check)
 
 
 @app.callback()
