@@ -16,7 +16,7 @@ from pathlib import Path
 from personsearch.core.errors import InputError
 from personsearch.data.coco import read_coco
 from personsearch.data.index import IndexedDataset, LabelIndex, Problem, cached_index
-from personsearch.data.query_lists import query_info_files
+from personsearch.data.query_lists import PER_CAMERA, query_info_files
 
 IMAGE_FOLDERS = ("", "images", "frames", "Image/SSM", "img", "data")
 TRAIN = "train"
@@ -75,7 +75,8 @@ def without_shared_people(
 ) -> LabelIndex:
     """The index, once nobody who is searched in it is in the training split as well.
 
-    Distractors may be: 94 of PRW's people are. Where one of the splits merely counts its people from 0, as conversions
+    Distractors may be: 94 of PRW's people are. Queries that merely follow from the labels count where no others are
+    stated. Where one of the splits merely counts its people from 0, as conversions
     of PRW do, equal numbers do not say that people are equal: then a problem is noted, or nothing where the format
     says that splits are numbered apart.
 
@@ -89,7 +90,9 @@ def without_shared_people(
     Raises:
         InputError: somebody is both searched and trained on.
     """
-    searched = {index.person_names[person] for table in index.protocols.values() for person in table.person_ids}
+    stated = [table for name, table in index.protocols.items() if name != PER_CAMERA]
+    tables = stated or list(index.protocols.values())
+    searched = {index.person_names[person] for table in tables for person in table.person_ids}
     if not searched:
         return index
     trained = train()

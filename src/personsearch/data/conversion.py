@@ -84,7 +84,7 @@ def convert(
         places = _write_labels(part, {name: split.index for name, split in opened.items()}, to)
         for name, split in opened.items() if images != "none" else ():
             for number, path in enumerate(split.index.image_paths):
-                _place_image(split, number, part / places[name].get(path, path), images, encoding or ImageEncoding())
+                place_image(split, number, part / places[name].get(path, path), images, encoding or ImageEncoding())
                 on_image(total)
     return {name: split.index for name, split in opened.items()}
 
@@ -232,11 +232,16 @@ def _write_labels(folder: Path, indices: dict[str, LabelIndex], to: Target) -> d
     return {name: {} for name in indices}
 
 
-def _place_image(split: Split, number: int, target: Path, images: Images, encoding: ImageEncoding) -> None:
+def place_image(split: Split, number: int, target: Path, images: Images, encoding: ImageEncoding) -> None:
+    """Puts one image of a split where it belongs; a target that is there already is left, as splits may share images.
+
+    Raises:
+        InputError: the image cannot be read, or the disk takes no more.
+    """
     if split.root is None:
         encoding.write(target, split.dataset.frame_bgr(number))
         return
-    if target.exists():  # two splits may share an image
+    if target.exists():
         return
     origin = (split.root / split.index.image_paths[number]).resolve()
     try:
