@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from personsearch.cli import require
+from personsearch.cli import bench_loader, require
 from personsearch.core.errors import InputError
 
 if TYPE_CHECKING:
     from personsearch.benchmarks.systems import SearchSystem
 
 app = typer.Typer(help="Measure operations, latency and re-entry.", no_args_is_help=True)
+app.command("loader")(bench_loader.loader)
 Save = Annotated[Path | None, typer.Option(help="Folder for the JSON record of the figures.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON in place of the table.")]
 Threads = Annotated[int | None, typer.Option(min=1, help="CPU threads; the engine's choice if absent.")]
