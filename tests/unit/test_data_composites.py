@@ -3,78 +3,28 @@
 from __future__ import annotations
 
 import pickle
-import zipfile
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
 import pytest
-import yaml
+from composite_material import write_material, write_spec
 
 from personsearch.core.errors import InputError
 from personsearch.core.preprocess import Preprocess
 from personsearch.core.recipes import DataRecipe
+from personsearch.core.seeding import rng_for
 from personsearch.data import TrainingLoader, open_dataset
 from personsearch.data.backgrounds import load_backgrounds
-from personsearch.data.crops import CropLibrary, expected_masks, grabcut_mask
-from personsearch.data.painting import Canvas, Finish, scaled_patch
-
-
-def person_crop(hue: int, rng: np.random.Generator) -> np.ndarray[Any, Any]:
-    """A grey wall with a coloured figure before it."""
-    crop = np.full((128, 64, 3), 120, dtype=np.uint8)
-    colour = cv2.cvtColor(np.full((1, 1, 3), (hue, 230, 200), np.uint8), cv2.COLOR_HSV2BGR)[0, 0].tolist()
-    cv2.ellipse(crop, (32, 16), (8, 11), 0, 0, 360, (60, 90, 150), -1)
-    cv2.rectangle(crop, (20, 28), (44, 78), colour, -1)
-    cv2.rectangle(crop, (22, 78), (42, 122), (40, 30, 20), -1)
-    return np.clip(crop + rng.normal(0, 4, crop.shape), 0, 255).astype(np.uint8)
+from personsearch.data.composite_spec import CompositeSpec, read_composite_spec
 
 
 @pytest.fixture(scope="module")
 def material(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Eight people seen by two cameras, three backgrounds of which one shows someone, one real frame."""
     root = tmp_path_factory.mktemp("material")
-    for folder in ("crops", "streets", "mot/S/img1", "mot/S/gt"):
-        (root / folder).mkdir(parents=True)
-    rng = np.random.default_rng(0)
-    for person in range(1, 9):
-        for camera in (1, 2):
-            for shot in range(2):
-                name = f"{person:04d}_c{camera}s1_{100 * shot:06d}_01.jpg"
-                cv2.imwrite(str(root / "crops" / name), person_crop(person * 20, rng))
-    (root / "crops/notes.jpg").write_bytes(b"not a crop, and not named as one")
-    for number in range(3):
-        texture = cv2.GaussianBlur(rng.integers(60, 190, (180, 240, 3), dtype=np.uint8), (0, 0), 3)
-        cv2.imwrite(str(root / f"streets/{number}.jpg"), texture)
-    labels = np.zeros((180, 240), dtype=np.uint8)
-    labels[60:100, 30:50] = 9
-    cv2.imwrite(str(root / "streets/0_labels.png"), labels)
-    cv2.imwrite(str(root / "mot/S/img1/000001.jpg"), np.full((180, 240, 3), 77, np.uint8))
-    (root / "mot/S/gt/gt.txt").write_text("1,3,100,40,30,80,1,1,1.0\n")
-    (root / "mot/S/seqinfo.ini").write_text("[Sequence]\nimDir=img1\nimWidth=240\nimHeight=180\nimExt=.jpg\n")
+    write_material(root)
     return root
-
-
-def write_spec(material: Path, folder: Path, **changes: Any) -> Path:
-    spec: dict[str, Any] = {
-        "name": "tiny-composites",
-        "terms": "free",
-        "crops": "${MATERIAL}/crops",
-        "backgrounds": ["${MATERIAL}/streets"],
-        "cache": str(material / "cache"),
-        "image_wh": [160, 120],
-        "images": 50,
-        "validation_images": 24,
-        "people": [1, 3],
-        "height_px": [30, 70],
-        "validation_identities": 3,
-        "unlabelled_identities": 1,
-    }
-    spec.update(changes)
-    path = folder / "spec.yaml"
-    path.write_text(yaml.safe_dump(spec))
-    return path
 
 
 @pytest.fixture
@@ -121,32 +71,171 @@ def test_labels_are_of_the_split(spec: Path) -> None:
         open_dataset(spec, "test")
 
 
+def people_of(dataset: Any, rows: dict[int, dict[int, Any]]) -> dict[int, set[int]]:
+    """Person numbers of the crops behind each label."""
+    numbers = dataset._studio.crops.person_numbers
+    found: dict[int, set[int]] = {}
+    for by_person in rows.values():
+        for label, crops in by_person.items():
+            found.setdefault(label, set()).update(numbers[crops].tolist())
+    return found
+
+
 def test_identities_keep_apart(spec: Path) -> None:
-    """Each label is one file's person, and no person is in both splits."""
-    found = []
+    """Each label is one file's person, and no person is in both splits or a passer-by too."""
+    groups = []
     for split in ("train", "validation"):
         dataset: Any = open_dataset(spec, split)
-        numbers = dataset._material.crops.person_numbers
-        people = [set(numbers[np.concatenate(group)].tolist()) for group in dataset._groups]
-        assert all(len(person) == 1 for person in people)
-        found.append(set().union(*people))
-        found.append({int(numbers[np.concatenate(group)][0]) for group in dataset._passers_by})
-    assert sum(len(group) for group in found) == len(set().union(*found)) == 8
+        people = people_of(dataset, dataset._studio.cast._rows)
+        assert all(len(numbers) == 1 for numbers in people.values())
+        assert sorted(people) == list(range(dataset.person_count))
+        groups.append(set().union(*people.values()))
+        strangers = people_of(dataset, dataset._studio.cast._strangers)
+        groups.append(set().union(*strangers.values()) if strangers else set())
+    assert sum(len(group) for group in groups) == len(set().union(*groups)) == 8
+    assert [len(group) for group in groups] == [4, 1, 3, 0]
+
+
+def test_a_camera_shows_its_own_crops_and_backgrounds(spec: Path) -> None:
+    for split in ("train", "validation"):
+        dataset: Any = open_dataset(spec, split)
+        studio = dataset._studio
+        assert studio.cast.cameras == (1, 2)
+        for camera, by_person in studio.cast._rows.items():
+            for crops in by_person.values():
+                assert set(studio.crops.camera_numbers[crops].tolist()) == {camera}
+        first, second = ({background.name for background in studio.cameras[camera].plain} for camera in (1, 2))
+        assert first
+        assert second
+        assert not first & second
+        # Each pair of composites has one by each camera.
+        cameras = [dataset[index].camera_id for index in range(24)]
+        assert [set(cameras[place : place + 2]) for place in range(0, 24, 2)] == [{1, 2}] * 12
+        assert cameras != sorted(cameras)
+        assert cameras[::2] != [cameras[0]] * 12
+
+
+def test_cameras_differ_in_their_colours(material: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The mean colours of two cameras on one grey background lie further apart than those of one camera."""
+    monkeypatch.setenv("MATERIAL", str(material))
+    (tmp_path / "grey").mkdir()
+    cv2.imwrite(str(tmp_path / "grey/wall.png"), np.full((180, 240, 3), 128, np.uint8))
+    changes: dict[str, Any] = {"backgrounds": ["grey"], "people": [0, 0], "decoy_share": 0}
+
+    def means(colour: float) -> dict[int, Any]:
+        dataset = open_dataset(write_spec(material, tmp_path, camera_colour=colour, **changes), "train")
+        found: dict[int, list[Any]] = {}
+        for index in range(20):
+            found.setdefault(dataset[index].camera_id, []).append(dataset.frame_bgr(index).mean(axis=(0, 1)))
+        return {camera: np.stack(values) for camera, values in found.items()}
+
+    one, other = means(0.5).values()
+    assert np.abs(one.mean(axis=0) - other.mean(axis=0)).max() > 2 * max(one.std(axis=0).max(), other.std(axis=0).max())
+    for values in means(0).values():
+        assert np.abs(values - 128).max() < 2
 
 
 def test_validation_asks_across_cameras(spec: Path) -> None:
-    dataset: Any = open_dataset(spec, "validation")
-    queries = dataset.queries
-    assert 0 < len(queries) <= 3
-    cameras = dataset._material.crops.camera_numbers
-    for query in queries:
-        assert query.image_index < 6
-        assert query.gallery is not None and query.gallery.tolist() == list(range(6, 24))
-        assert any(query.person_id in dataset[index].person_ids for index in query.gallery)
-        first, others = dataset._groups[query.person_id]
-        assert set(cameras[first]) == {1}
-        assert set(cameras[others]) == {2}
+    dataset = open_dataset(spec, "validation")
+    assert len(dataset.queries) == 3
+    for query in dataset.queries:
+        asked = dataset[query.image_index]
+        assert query.person_id in asked.person_ids
+        assert query.gallery is not None
+        searched = [dataset[index] for index in query.gallery]
+        assert asked.camera_id not in {sample.camera_id for sample in searched}
+        assert len(searched) == 12
+        assert any(query.person_id in sample.person_ids for sample in searched)
     assert open_dataset(spec, "train").queries == ()
+
+
+def test_every_identity_appears_in_turn(material: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Three slots a composite and four people a camera: in four composites each person has had three slots."""
+    monkeypatch.setenv("MATERIAL", str(material))
+    dataset: Any = open_dataset(write_spec(material, tmp_path, people=[3, 3]), "train")
+    shown: dict[int, list[int]] = {1: [], 2: []}
+    for index in range(8):
+        people = dataset._studio.cast.people_of(index, 3)
+        assert len(people) == len(set(people))
+        shown[dataset[index].camera_id] += people
+    for people in shown.values():
+        counts = np.bincount(people, minlength=4)
+        # Somebody at the end of one round and the start of the next appears once in that composite.
+        assert counts.min() >= 2
+        assert counts.max() <= 3
+
+
+def test_composites_repeat_only_when_asked(material: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MATERIAL", str(material))
+    ever_new = open_dataset(write_spec(material, tmp_path), "train")
+    assert len({ever_new.frame_bgr(index).tobytes() for index in range(50)}) == 50
+    path = write_spec(material, tmp_path, repeat_after=4, seed=3)
+    repeating = open_dataset(path, "train")
+    frames = [repeating.frame_bgr(index) for index in range(8)]
+    assert len({frame.tobytes() for frame in frames}) == 4
+    np.testing.assert_array_equal(frames[1], frames[5])
+    np.testing.assert_array_equal(repeating[1].boxes_xyxy, repeating[5].boxes_xyxy)
+    assert len(repeating) == 50
+    validation = open_dataset(path, "validation")
+    assert len({validation.frame_bgr(index).tobytes() for index in range(8)}) == 8
+
+
+def test_people_stand_in_one_perspective(material: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With level cameras 1.7 m high a person's head is at the horizon, wherever the feet are."""
+    monkeypatch.setenv("MATERIAL", str(material))
+    (tmp_path / "plain").mkdir()
+    texture = np.random.default_rng(0).integers(60, 190, (120, 160, 3), dtype=np.uint8)
+    cv2.imwrite(str(tmp_path / "plain/a.png"), texture)
+    changes: dict[str, Any] = {"backgrounds": ["plain"], "camera_height_m": [1.7, 1.7], "occluded_share": 0}
+    dataset: Any = open_dataset(
+        write_spec(material, tmp_path, height_px=[20, 90], horizon=0.3, decoy_share=0, **changes), "train"
+    )
+    tops, heights = [], []
+    for index in range(40):
+        scene_horizon = _horizon_of(dataset, index)
+        sample = dataset[index]
+        for _, y1, _, y2 in sample.boxes_xyxy[sample.person_ids >= 0]:
+            if y1 > 0 and y2 < 120:
+                tops.append(y1 - scene_horizon)
+                heights.append(y2 - y1)
+    assert len(tops) > 20
+    assert np.ptp(heights) > 30
+    # People differ in height by a few per cent; at the same time their heights differ by a factor of three.
+    assert np.abs(np.array(tops) / heights).max() < 0.25
+    assert abs(np.mean(np.array(tops) / heights)) < 0.06
+
+
+def _horizon_of(dataset: Any, index: int) -> float:
+    """Draws the scene of a composite anew, as the first thing that its random stream is asked for."""
+    spec = dataset._spec
+    rng = rng_for(spec.seed, "composite", "train", index)
+    camera = dataset._studio.cameras[dataset._studio.cast.camera_of(index)]
+    return float(camera.view(spec.mot_background_share, rng).perspective.horizon_y)
+
+
+def test_feet_stand_on_the_ground(material: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A map whose left half is no ground keeps people out of it, flipped or not."""
+    monkeypatch.setenv("MATERIAL", str(material))
+    (tmp_path / "half").mkdir()
+    image = np.full((120, 160, 3), 90, dtype=np.uint8)
+    image[:, 80:] = 160
+    cv2.imwrite(str(tmp_path / "half/a.png"), image)
+    labels = np.full((120, 160), 1, dtype=np.uint8)
+    labels[50:, 80:] = 3
+    cv2.imwrite(str(tmp_path / "half/a_labels.png"), labels)
+    dataset = open_dataset(
+        write_spec(material, tmp_path, backgrounds=["half"], decoy_share=0, occluded_share=0, camera_colour=0), "train"
+    )
+    feet = 0
+    for index in range(30):
+        sample, frame = dataset[index], dataset.frame_bgr(index).astype(int)
+        # Ground is the bright side; which one it is, the sky tells.
+        bright = frame[2, :, 0] > 125
+        for x1, _, x2, y2 in sample.boxes_xyxy[sample.person_ids >= 0].astype(int):
+            if x1 > 2 and x2 < 158 and y2 < 119:
+                assert bright[(x1 + x2) // 2 - 3 : (x1 + x2) // 2 + 4].any()
+                feet += 1
+    assert feet > 10
 
 
 def test_boxes_lie_on_the_people(material: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -168,8 +257,8 @@ def test_boxes_lie_on_the_people(material: Path, tmp_path: Path, monkeypatch: py
     assert np.mean(inside) > 1.5 * np.mean(outside)
 
 
-def test_people_of_a_background_are_not_lost(material: Path) -> None:
-    backgrounds = load_backgrounds([material / "streets"], [9, 10])
+def test_people_of_a_background_are_not_lost(spec: Path) -> None:
+    backgrounds = load_backgrounds(read_composite_spec(spec))
     assert len(backgrounds) == 3
     np.testing.assert_array_equal(backgrounds[0].person_ids, [-2])
     x1, y1, x2, y2 = backgrounds[0].boxes_xyxy[0]
@@ -195,65 +284,24 @@ def test_real_frames_are_mixed_in(material: Path, tmp_path: Path, monkeypatch: p
     assert all(sample.image_path is None for sample in (open_dataset(path, "validation")[i] for i in range(3)))
 
 
-def test_hidden_people_lose_their_labels() -> None:
-    finish = Finish(softness=1, feather_px=0.3, edge=0, tone=0, contrast=1, shadow=0)
-    canvas = Canvas(np.zeros((40, 40, 3), np.uint8))
-    white = np.full((20, 20, 3), 255, np.uint8)
-    patch = scaled_patch(white, np.pad(np.full((16, 16), 255, np.uint8), 2), (20, 20), finish)
-    canvas.paste(patch, 5, 5, finish, owner=0)
-    whole = int((canvas.owner == 0).sum())
-    canvas.paste(patch, 15, 5, finish, owner=1)
-    assert whole == 16 * 16
-    assert int((canvas.owner == 0).sum()) < 0.7 * whole
-    # Over the edge, and wholly outside.
-    canvas.paste(patch, -10, 30, finish, owner=2)
-    canvas.paste(patch, 60, 60, finish, owner=3)
-    assert {0, 1, 2, -1} == set(np.unique(canvas.owner).tolist())
-    assert canvas.image_bgr[15, 12].min() > 200
-    assert canvas.image_bgr[0, 20].max() == 0
-
-
-def test_cutting_out(material: Path, tmp_path: Path) -> None:
-    library = CropLibrary.open(material / "crops", tmp_path / "cache")
-    assert library.bgra.shape == (32, 128, 64, 4)
-    assert library.usable.all()
-    np.testing.assert_array_equal(np.unique(library.person_numbers), range(1, 9))
-    figure = np.zeros((128, 64), dtype=bool)
-    figure[28:122, 20:45] = True
-    for alpha in library.bgra[..., 3]:
-        person = alpha > 127
-        assert (person & figure).sum() > 0.85 * figure.sum()
-        assert person[:, :8].mean() < 0.1
-        assert person[6:24, 28:36].mean() > 0.7
-
-
-def test_cutouts_are_cached_and_equal_for_folder_and_archive(material: Path, tmp_path: Path) -> None:
-    with zipfile.ZipFile(tmp_path / "crops.zip", "w") as archive:
-        for path in (material / "crops").glob("*_c*.jpg"):
-            archive.write(path, f"train/{path.name}")
-    folder = CropLibrary.open(material / "crops", tmp_path / "one", crops_per_identity=2)
-    archived = CropLibrary.open(tmp_path / "crops.zip", tmp_path / "two", crops_per_identity=2)
-    np.testing.assert_array_equal(folder.bgra, archived.bgra)
-    assert len(folder.bgra) == 16
-    assert set(folder.camera_numbers.tolist()) == {1, 2}
-    (cached,) = (tmp_path / "one").iterdir()
-    before = cached.stat().st_mtime_ns
-    CropLibrary.open(material / "crops", tmp_path / "one", crops_per_identity=2)
-    assert cached.stat().st_mtime_ns == before
-
-
-def test_masks_are_repeatable_and_borrow_lost_parts() -> None:
-    crop = person_crop(100, np.random.default_rng(1))
-    np.testing.assert_array_equal(grabcut_mask(crop), grabcut_mask(crop))
-    # Two shapes; one mask of the first shape has lost its head.
-    left, right = np.zeros((2, 128, 64), dtype=np.uint8)
-    left[4:120, 8:24] = 1
-    right[4:120, 40:56] = 1
-    masks = np.stack([left] * 30 + [right] * 30)
-    masks[3, :28] = 0
-    expected = expected_masks(masks)
-    assert expected[3, 10, 12] > 0.9
-    assert expected[3, 10, 48] < 0.1
+def test_decoys_carry_no_label(material: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MATERIAL", str(material))
+    kinds: list[str] = []
+    dataset: Any = open_dataset(write_spec(material, tmp_path, people=[0, 4], decoy_share=0.5), "train")
+    for index in range(40):
+        composite = dataset.composite(index)
+        kinds += composite.kinds
+        numbers = np.unique(composite.owner)
+        assert numbers.max() <= len(composite.kinds)
+        # The one label that a background can bring is a region to ignore.
+        people = sum(kind == "person" for kind in composite.kinds)
+        assert (composite.sample.person_ids >= -1).sum() <= people
+    assert 0.6 < kinds.count("person") / kinds.count("decoy") < 1.4
+    assert kinds.count("occluder") > 5
+    none: Any = open_dataset(write_spec(material, tmp_path, decoy_share=0, occluded_share=0), "train")
+    assert {kind for index in range(10) for kind in none.composite(index).kinds} == {"person"}
+    only: Any = open_dataset(write_spec(material, tmp_path, people=[0, 0]), "train")
+    assert all(len(only[index].person_ids[only[index].person_ids >= -1]) == 0 for index in range(10))
 
 
 @pytest.mark.parametrize(
@@ -270,6 +318,8 @@ def test_masks_are_repeatable_and_borrow_lost_parts() -> None:
         ({"mot_share": 0.5}, "need `mot`"),
         ({"shadows": True}, "unknown key `shadows`"),
         ({"validation_identities": 8}, "split `train` has no identities: the crops show 8 people"),
+        ({"decoy_share": 1.0}, "`decoy_share` is 1.0"),
+        ({"camera_height_m": [3, 2]}, "camera_height_m must be from and to"),
     ],
 )
 def test_bad_specifications(
@@ -283,27 +333,19 @@ def test_bad_specifications(
     assert "\n" not in str(caught.value)
 
 
-def test_a_crop_of_another_size_is_named(tmp_path: Path) -> None:
-    cv2.imwrite(str(tmp_path / "0001_c1s1_000001_01.jpg"), np.zeros((64, 64, 3), np.uint8))
-    with pytest.raises(InputError, match=r"0001_c1s1_000001_01\.jpg: crop is 64x64"):
-        CropLibrary.open(tmp_path, tmp_path / "cache")
-    assert not (tmp_path / "cache").exists() or not list((tmp_path / "cache").iterdir())
-
-
-def test_a_damaged_archive_is_named(material: Path, tmp_path: Path) -> None:
-    path = tmp_path / "crops.zip"
-    with zipfile.ZipFile(path, "w") as archive:
-        for crop in sorted((material / "crops").glob("*_c*.jpg")):
-            archive.write(crop, crop.name)
-    content = bytearray(path.read_bytes())
-    content[200:1200] = bytes(1000)
-    path.write_bytes(content)
-    with pytest.raises(InputError, match=r"crops\.zip: cannot be read"):
-        CropLibrary.open(path, tmp_path / "cache")
-
-
-def test_a_label_map_must_fit(material: Path, tmp_path: Path) -> None:
+def test_a_label_map_must_fit(tmp_path: Path) -> None:
     cv2.imwrite(str(tmp_path / "a.png"), np.zeros((20, 30, 3), np.uint8))
     cv2.imwrite(str(tmp_path / "a_labels.png"), np.zeros((10, 30), np.uint8))
     with pytest.raises(InputError, match=r"a_labels\.png: is no label map"):
-        load_backgrounds([tmp_path], [9])
+        load_backgrounds(CompositeSpec(name="x", terms="free", crops="x", backgrounds=(str(tmp_path),)))
+
+
+def test_one_camera_cannot_be_searched_across(material: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MATERIAL", str(material))
+    (tmp_path / "crops").mkdir()
+    for path in (material / "crops").glob("*_c1*.jpg"):
+        (tmp_path / "crops" / path.name).write_bytes(path.read_bytes())
+    path = write_spec(material, tmp_path, crops="crops")
+    assert {sample.camera_id for sample in map(open_dataset(path, "train").__getitem__, range(6))} == {1}
+    with pytest.raises(InputError, match="`validation` has no identities: the crops show 8 people, 0 of them by two"):
+        open_dataset(path, "validation")

@@ -1,9 +1,7 @@
-"""Crops of people with identities, cut out of their surroundings.
+"""Crops of people with identities, cut out of their surroundings once and kept.
 
 Files are named as in Market-1501 (Zheng et al., ICCV 2015): ``PPPP_cCsS_FFFFFF_NN.jpg`` is person P, camera C,
-sequence S, frame F, detection N. Each is cut out once by GrabCut (Rother et al., SIGGRAPH 2004), started from
-where a person stands in such a crop. That alone loses heads and feet of the colour of the background, so each
-crop is cut a second time, started from what crops of similar shape say about the lost part.
+sequence S, frame F, detection N. Person 0000 is Market's name for what is nobody.
 """
 
 from __future__ import annotations
@@ -11,12 +9,14 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import shutil
 import zipfile
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -25,42 +25,57 @@ from numpy.typing import NDArray
 from personsearch.core.errors import InputError
 from personsearch.core.files import atomic_file
 from personsearch.core.progress import StageProgress
+from personsearch.data import cutouts
+from personsearch.data.cutouts import CROP_HW
 from personsearch.data.sample import Frame, IntArray
 
-CROP_HW = (128, 64)
-"""Height and width of a crop in pixels."""
 _NAME = re.compile(r"^(\d{4})_c(\d)s\d_\d{6}_\d{2}\.jpg$")
-# Part of the cache's key: raise it when masks change.
-_VERSION = 2
-_NEIGHBOURS = 24
-# Rows of head, torso and legs.
-_PARTS = ((0, 28), (28, 80), (80, 128))
-_CHUNK = 1024
+# Crops whose masks are kept together while the cut-outs are made: what a kill costs at most.
+_PART = 512
 
 
 @dataclass(frozen=True, eq=False)
 class CropLibrary:
-    """Cut-out people.
+    """Cut-out people; the crops stay compressed in memory, about 5 KiB each.
 
     Attributes:
-        bgra: ``(N, 128, 64, 4)`` uint8, alpha 255 where the person is; mapped from the cache file.
         person_numbers: ``(N,)`` the files' person numbers.
         camera_numbers: ``(N,)`` the files' camera numbers.
-        usable: ``(N,)`` bool; false where no person-shaped mask was found.
+        usable: ``(N,)`` bool; false where no person-shaped mask was found, and for person 0000.
+        margins: ``(N, 2)`` columns of the crop left and right of the person.
+        files: ``(B,)`` uint8, each crop's file and its alpha as PNG, one after the other.
+        ends: ``(2N,)`` int64, where each of them ends.
     """
 
-    bgra: Frame
     person_numbers: IntArray
     camera_numbers: IntArray
     usable: NDArray[np.bool_]
+    margins: IntArray
+    files: NDArray[np.uint8]
+    ends: IntArray
+
+    def __len__(self) -> int:
+        return len(self.person_numbers)
+
+    def pixels(self, index: int) -> Frame:
+        """Crop ``index``, ``(128, 64, 3)`` uint8 BGR."""
+        start = self.ends[2 * index - 1] if index else 0
+        return np.asarray(cv2.imdecode(self.files[start : self.ends[2 * index]], cv2.IMREAD_COLOR), dtype=np.uint8)
+
+    def alpha(self, index: int) -> Frame:
+        """Alpha of crop ``index``, ``(128, 64)`` uint8, 255 where the person is."""
+        start, end = self.ends[2 * index : 2 * index + 2]
+        return np.asarray(cv2.imdecode(self.files[start:end], cv2.IMREAD_GRAYSCALE), dtype=np.uint8)
 
     @classmethod
     def open(cls, source: Path, cache: Path, crops_per_identity: int | None = None) -> CropLibrary:
         """Reads crops from a folder or a ``.zip`` and cuts them out, or takes the result from ``cache``.
 
+        Killed while it cuts, it goes on where it was.
+
         Args:
             source: folder (searched below too) or zip archive.
-            cache: folder for the cut-outs, about 32 KiB a crop; made where it is missing.
+            cache: folder for the cut-outs, about 5 KiB a crop; made where it is missing.
             crops_per_identity: take at most so many of each person, spread over the files; none for all.
 
         Raises:
@@ -68,16 +83,28 @@ class CropLibrary:
         """
         sizes = _limit(_list_source(source), crops_per_identity)
         names = list(sizes)
-        key = "\n".join([str(_VERSION), *(f"{PurePosixPath(name).name} {size}" for name, size in sizes.items())])
-        path = cache / f"cutouts-{hashlib.sha256(key.encode()).hexdigest()[:16]}.npy"
+        key = "\n".join([str(cutouts.VERSION), *(f"{PurePosixPath(name).name} {size}" for name, size in sizes.items())])
+        path = cache / f"cutouts-{hashlib.sha256(key.encode()).hexdigest()[:16]}.npz"
         if not path.is_file():
-            crops = _read(source, names)
+            made = _cut_out(_read(source, names), path.with_suffix(".parts"))
             with atomic_file(path) as part:
-                np.save(part, _cut_out(crops))
-        bgra = np.load(path, mmap_mode="r")
+                np.savez(part, files=made.files, ends=made.ends, margins=made.margins, usable=made.usable)
+            # Another process that made the same may have been faster.
+            shutil.rmtree(path.with_suffix(".parts"), ignore_errors=True)
         matches = [_NAME.match(PurePosixPath(name).name) for name in names]
         numbers = np.array([[int(match[1]), int(match[2])] for match in matches if match], dtype=np.int64)
-        return cls(bgra, numbers[:, 0], numbers[:, 1], _usable(bgra))
+        with np.load(path) as kept:
+            usable = kept["usable"] & (numbers[:, 0] > 0)
+            return cls(numbers[:, 0], numbers[:, 1], usable, kept["margins"], kept["files"], kept["ends"])
+
+
+class _CutOuts(NamedTuple):
+    """What is kept in the cache, as `CropLibrary` has it; ``usable`` by shape alone."""
+
+    files: NDArray[np.uint8]
+    ends: IntArray
+    margins: IntArray
+    usable: NDArray[np.bool_]
 
 
 def _list_source(source: Path) -> dict[str, int]:
@@ -99,14 +126,19 @@ def _list_source(source: Path) -> dict[str, int]:
     return dict(sorted(sizes.items(), key=lambda item: PurePosixPath(item[0]).name))
 
 
-def _read(source: Path, names: Sequence[str]) -> list[Frame]:
+def _read(source: Path, names: Sequence[str]) -> list[bytes]:
+    """The files' bytes, each an image of the right size."""
     try:
         if source.is_dir():
-            return [_decode((source / name).read_bytes(), f"{source}/{name}") for name in names]
-        with zipfile.ZipFile(source) as archive:
-            return [_decode(archive.read(name), f"{source}/{name}") for name in names]
+            contents = [(source / name).read_bytes() for name in names]
+        else:
+            with zipfile.ZipFile(source) as archive:
+                contents = [archive.read(name) for name in names]
     except (OSError, zipfile.BadZipFile, zlib.error) as error:
         raise InputError("cannot be read", where=str(source), expected="crops", remedy=str(error)) from None
+    for name, content in zip(names, contents, strict=True):
+        _decode(content, f"{source}/{name}")
+    return contents
 
 
 def _decode(content: bytes, where: str) -> Frame:
@@ -130,123 +162,51 @@ def _limit(sizes: dict[str, int], crops_per_identity: int | None) -> dict[str, i
     return {name: sizes[name] for name in kept}
 
 
-def _ellipse(centre_xy: tuple[float, float], radius_xy: tuple[float, float]) -> NDArray[np.bool_]:
-    y, x = np.mgrid[0 : CROP_HW[0], 0 : CROP_HW[1]]
-    inside: NDArray[np.bool_] = (
-        ((x - centre_xy[0]) / radius_xy[0]) ** 2 + ((y - centre_xy[1]) / radius_xy[1]) ** 2
-    ) < 1
-    return inside
-
-
-def _prior() -> Frame:
-    """Where a person stands in a detector's crop: head, torso and legs surely, around them probably."""
-    mask = np.full(CROP_HW, cv2.GC_PR_BGD, dtype=np.uint8)
-    mid = (CROP_HW[1] - 1) / 2
-    likely = _ellipse((mid, 16), (12, 16)) | _ellipse((mid, 50), (23, 34)) | _ellipse((mid, 95), (20, 34))
-    legs = _ellipse((mid - 3.5, 92), (3, 22)) | _ellipse((mid + 3.5, 92), (3, 22))
-    reach = _ellipse((mid, 18), (22, 24)) | _ellipse((mid, 55), (31, 42)) | _ellipse((mid, 97), (30, 36))
-    mask[likely] = cv2.GC_PR_FGD
-    mask[_ellipse((mid, 16), (4.5, 8)) | _ellipse((mid, 48), (9, 26)) | legs] = cv2.GC_FGD
-    mask[~reach] = cv2.GC_BGD
-    mask[:1], mask[:, :1], mask[:, -1:] = cv2.GC_BGD, cv2.GC_BGD, cv2.GC_BGD
-    return mask
-
-
-def _largest_part(mask: Frame) -> Frame:
-    count, parts, stats, _ = cv2.connectedComponentsWithStats(mask)
-    if count < 2:
-        return mask
-    return np.asarray(parts == 1 + int(stats[1:, cv2.CC_STAT_AREA].argmax()), dtype=np.uint8)
-
-
-def grabcut_mask(crop_bgr: Frame, start: Frame | None = None) -> Frame:
-    """Cuts the central person out of a crop; the same arguments always give the same mask.
-
-    Args:
-        crop_bgr: ``(128, 64, 3)`` uint8.
-        start: ``(128, 64)`` of OpenCV's four GrabCut classes; none for where people usually stand.
-
-    Returns:
-        ``(128, 64)`` uint8, 1 where the person is.
-    """
-    mask = _prior() if start is None else start.copy()
-    models = [np.zeros((1, 65)), np.zeros((1, 65))]
-    # GrabCut starts its colour clusters from OpenCV's generator, one for each thread.
-    cv2.setRNGSeed(1)
-    cv2.grabCut(crop_bgr, mask, (0, 0, 1, 1), models[0], models[1], 2, cv2.GC_INIT_WITH_MASK)
-    person = (mask & 1).astype(np.uint8)
-    opened = np.asarray(cv2.morphologyEx(person, cv2.MORPH_OPEN, np.ones((3, 3), np.uint8)), dtype=np.uint8)
-    return _largest_part(opened)
-
-
-def expected_masks(masks: Frame) -> NDArray[np.float32]:
-    """What the rest of each mask says about its head, torso and legs.
-
-    A part lost in one crop is seldom lost in those whose other parts look alike: each of `_PARTS` is the mean of
-    that part in the masks nearest in the other parts.
-
-    Args:
-        masks: ``(N, 128, 64)`` uint8, 0 or 1.
-
-    Returns:
-        ``(N, 128, 64)`` float32 in 0..1.
-    """
-    count = len(masks)
-    coarse = np.stack([cv2.resize(mask.astype(np.float32), (16, 32), interpolation=cv2.INTER_AREA) for mask in masks])
-    near = min(_NEIGHBOURS, count)
-    result = np.empty(masks.shape, dtype=np.float32)
-    for top, bottom in _PARTS:
-        rest = np.delete(coarse, slice(top // 4, bottom // 4), axis=1).reshape(count, -1)
-        squares = (rest**2).sum(axis=1)
-        for start in range(0, count, _CHUNK):
-            distances = squares[None, :] - 2 * rest[start : start + _CHUNK] @ rest.T
-            nearest = np.argpartition(distances, near - 1, axis=1)[:, :near]
-            for row, others in zip(range(start, count), nearest, strict=False):
-                result[row, top:bottom] = masks[others, top:bottom].mean(axis=0)
-    return result
-
-
-def _second_start(first: Frame, expected: NDArray[np.float32]) -> Frame:
-    smooth = cv2.GaussianBlur(expected, (0, 0), 1.0)
-    belief = 0.4 * first + 0.6 * smooth
-    start = np.full(CROP_HW, cv2.GC_PR_BGD, dtype=np.uint8)
-    start[belief > 0.4] = cv2.GC_PR_FGD
-    # The head is believed without GrabCut's consent: it is what the first pass loses.
-    consent = first > 0
-    consent[: _PARTS[0][1]] = True
-    start[(smooth > 0.6) & consent] = cv2.GC_FGD
-    start[belief < 0.06] = cv2.GC_BGD
-    start[:1] = cv2.GC_BGD
-    return start
-
-
-def _cut_out(crops: Sequence[Frame]) -> Frame:
-    """``(N, 128, 64, 4)`` BGR and alpha."""
+def _cut_out(contents: Sequence[bytes], folder: Path) -> _CutOuts:
+    """What a `CropLibrary` keeps of ``contents``; steps that a kill must not cost go to ``folder``."""
+    crops = [_decode(content, str(number)) for number, content in enumerate(contents)]
+    small = [cutouts.half_size(crop) for crop in crops]
     with (
-        StageProgress("cutting out people", 2 * len(crops)) as progress,
+        StageProgress("cutting out people", 3 * len(crops)) as progress,
+        # GrabCut leaves Python alone while it works, so threads use every core.
         ThreadPoolExecutor(os.cpu_count() or 1) as pool,
     ):
 
-        def counted(masks: Iterable[Frame]) -> Iterator[Frame]:
-            for mask in masks:
-                progress.advance()
-                yield mask
+        def stage(name: str, work: Callable[[int], Frame]) -> Frame:
+            parts = []
+            for start in range(0, len(crops), _PART):
+                stop = min(start + _PART, len(crops))
+                path = folder / f"{name}-{start:06d}.npy"
+                try:
+                    masks = np.load(path)
+                except FileNotFoundError:
+                    masks = np.stack(list(pool.map(work, range(start, stop))))
+                    with atomic_file(path) as part:
+                        np.save(part, masks)
+                parts.append(masks)
+                progress.advance(stop - start)
+            return np.concatenate(parts)
 
-        first = np.stack(list(counted(pool.map(grabcut_mask, crops))))
-        starts = map(_second_start, first, expected_masks(first))
-        second = np.stack(list(counted(pool.map(grabcut_mask, crops, starts))))
-    shares = 0.5 * second + 0.5 * expected_masks(second)
-    bgra = np.empty((len(crops), *CROP_HW, 4), dtype=np.uint8)
-    for index, crop in enumerate(crops):
-        person = _largest_part((shares[index] > 0.45).astype(np.uint8))
-        bgra[index, :, :, :3] = crop
-        bgra[index, :, :, 3] = cv2.GaussianBlur(person * np.uint8(255), (0, 0), 0.8)
-    return bgra
+        first = stage("first", lambda row: cutouts.grabcut_mask(small[row]))
+        likes = cutouts.expected_masks(first)
+        second = stage(
+            "second", lambda row: cutouts.grabcut_mask(small[row], cutouts.second_start(first[row], likes[row]))
+        )
+        likes = cutouts.expected_masks(second)
+        alphas = stage("alpha", lambda row: cutouts.final_alpha(crops[row], second[row], likes[row]))
+    files = [file for content, alpha in zip(contents, alphas, strict=True) for file in (content, _png(alpha))]
+    return _CutOuts(
+        files=np.frombuffer(b"".join(files), dtype=np.uint8),
+        ends=np.cumsum([len(file) for file in files], dtype=np.int64),
+        margins=np.array([_margins(alpha) for alpha in alphas], dtype=np.int64),
+        usable=np.array([cutouts.is_person_shaped(alpha) for alpha in alphas], dtype=bool),
+    )
 
 
-def _usable(bgra: Frame) -> NDArray[np.bool_]:
-    person = bgra[..., 3] > 127
-    share = person.mean(axis=(1, 2))
-    rows = person.any(axis=2).sum(axis=1)
-    usable: NDArray[np.bool_] = (share > 0.12) & (share < 0.65) & (rows > 0.6 * CROP_HW[0])
-    return usable
+def _margins(alpha: Frame) -> tuple[int, int]:
+    columns = np.flatnonzero(alpha.max(axis=0) > 8)
+    return (int(columns[0]), alpha.shape[1] - 1 - int(columns[-1])) if len(columns) else (0, 0)
+
+
+def _png(image: Frame) -> bytes:
+    return bytes(cv2.imencode(".png", image)[1])
