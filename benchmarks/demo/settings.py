@@ -37,7 +37,7 @@ class DemoSettings:
     student: DistillRecipe
     control: TrainRecipe
     export: ExportRecipe = field(default_factory=ExportRecipe)
-    false_match_rate: float = 0.02
+    false_match_rate: float = 0.01
     calibration_images: int = 160
     latency_rounds: int = 40
     in_view_px: float = 64.0

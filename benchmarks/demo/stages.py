@@ -161,6 +161,7 @@ def search_video(settings: DemoSettings, folders: DemoFolders) -> StreamOutcome:
     engine = open_engine(folders.engines / STREAM_ENGINE)
     source = open_source(str(folders.data / video["file"]))
     queries = load_queries(engine, query_pictures(folders.data, video["annotations"]))
+    search = SearchSettings(mode="every", all_detections=True)
     with StageProgress("search the video", source.frame_count) as progress:
 
         def take(result: FrameResult) -> None:
@@ -176,12 +177,12 @@ def search_video(settings: DemoSettings, folders: DemoFolders) -> StreamOutcome:
             source,
             queries,
             folders.stream,
-            SearchSettings(mode="every", all_detections=True),
+            search,
             stop=threading.Event(),
             on_frame=take,
         )
     engine.close()
-    scores = score_stream(truth, best, settings.in_view_px)
+    scores = score_stream(truth, best, settings.in_view_px, visit_gap_s=search.visit_gap_s)
     return StreamOutcome(
         truth, scores, tuple(similarities), summary["settings"]["threshold"], summary["processed_per_s"]
     )

@@ -46,8 +46,9 @@ class StreamScores:
         found: of those, frames whose best match lies on the query.
         matched: frames with a best match.
         right: of those, frames in which it lies on the query, in view by the same measure or not.
-        visits: unbroken stretches of frames in view.
-        visits_found: of those, stretches with at least half of their frames found.
+        visits: stretches of time with the query in view; as in a stream's summary, a pause of up to ``visit_gap_s``
+            (somebody passes behind a tree) does not end one.
+        visits_found: of those, visits with at least half of their frames in view found.
     """
 
     frames: int
@@ -82,13 +83,16 @@ def read_truth(root: Path, annotations: str) -> VideoTruth:
     return VideoTruth(content["fps"], root / query["image"], (x1, y1, x2, y2), tuple(boxes))
 
 
-def score_stream(truth: VideoTruth, best: Mapping[int, FloatArray], min_height_px: float) -> StreamScores:
+def score_stream(
+    truth: VideoTruth, best: Mapping[int, FloatArray], min_height_px: float, *, visit_gap_s: float
+) -> StreamScores:
     """Compares the best match of each frame with the query's box at IoU 0.5.
 
     Args:
         truth: the labels.
         best: frame index to the box ``(4,)`` of the query's best match in that frame; no entry without a match.
         min_height_px: frames with the query at least this high, in pixels of the video, count as in view.
+        visit_gap_s: a longer pause ends a visit.
     """
     right = [
         index in best and box is not None and bool(box_iou(best[index][None], box[None])[0, 0] >= MIN_IOU)
@@ -96,7 +100,7 @@ def score_stream(truth: VideoTruth, best: Mapping[int, FloatArray], min_height_p
     ]
     in_view = truth.in_view(min_height_px)
     found = [there and hit for there, hit in zip(in_view, right, strict=True)]
-    visits = _stretches(in_view)
+    visits = _visits(in_view, visit_gap_s * truth.fps)
     return StreamScores(
         frames=len(truth.boxes),
         in_view=sum(in_view),
@@ -104,11 +108,16 @@ def score_stream(truth: VideoTruth, best: Mapping[int, FloatArray], min_height_p
         matched=len(best),
         right=sum(right),
         visits=len(visits),
-        visits_found=sum(2 * sum(found[first : last + 1]) >= last + 1 - first for first, last in visits),
+        visits_found=sum(2 * sum(found[frame] for frame in visit) >= len(visit) for visit in visits),
     )
 
 
-def _stretches(flags: Sequence[bool]) -> list[tuple[int, int]]:
-    """First and last index of each unbroken run of true."""
-    edges = np.flatnonzero(np.diff(np.array([False, *flags, False], dtype=np.int8)))
-    return [(int(first), int(last) - 1) for first, last in edges.reshape(-1, 2)]
+def _visits(in_view: Sequence[bool], gap_frames: float) -> list[list[int]]:
+    """The frames in view, divided where more than ``gap_frames`` lie between one and the next."""
+    visits: list[list[int]] = []
+    for frame in np.flatnonzero(in_view).tolist():
+        if visits and frame - visits[-1][-1] <= gap_frames:
+            visits[-1].append(frame)
+        else:
+            visits.append([frame])
+    return visits
