@@ -15,6 +15,11 @@ from personsearch.core.errors import InputError
 from personsearch.data import Sample, open_dataset
 
 
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+
+
 def write_folder(root: Path, change: Callable[[dict[str, Any], dict[str, Any]], None] | None = None) -> Path:
     """Two images of 64x48, four people; ``change`` may alter dataset.json and the annotations."""
     (root / "frames").mkdir(parents=True)
@@ -185,3 +190,37 @@ def test_images_are_checked_when_read(tmp_path: Path) -> None:
 def test_a_sample_refuses_what_no_data_set_may_yield(boxes: Any, ids: list[int], image_wh: tuple[int, int]) -> None:
     with pytest.raises(ValueError, match=r"boxes_xyxy|person_ids|image_wh"):
         Sample(None, boxes, np.array(ids, dtype=np.int64), 0, 0, image_wh)
+
+
+def test_named_protocols(tmp_path: Path) -> None:
+    def change(_: dict[str, Any], content: dict[str, Any]) -> None:
+        content["protocols"] = {"near": {"queries": content["queries"][:1]}}
+        content["person_names"] = ["Ann", "Ben"]
+
+    root = write_folder(tmp_path / "set", change)
+    assert len(open_dataset(root, "train").queries) == 2
+    assert len(open_dataset(root, "train", "near").queries) == 1
+    with pytest.raises(InputError, match="`far` is unknown; expected one of default, near"):
+        open_dataset(root, "train", "far")
+
+
+def test_somebody_in_two_splits(tmp_path: Path) -> None:
+    def names(*names: str) -> Callable[[dict[str, Any], dict[str, Any]], None]:
+        def change(description: dict[str, Any], content: dict[str, Any]) -> None:
+            description["splits"] = {"train": "annotations/train.json", "test": "annotations/test.json"}
+            content["person_names"] = list(names)
+
+        return change
+
+    root = write_folder(tmp_path / "set", names("Ann", "Ben"))
+    (root / "annotations/train.json").rename(root / "annotations/test.json")
+    write_folder(tmp_path / "other", names("Cem", "Ben"))
+    (tmp_path / "other/annotations/train.json").rename(root / "annotations/train.json")
+    with pytest.raises(InputError, match=r"test\.json: `person_id` Ben: searched here and trained on in train\.json"):
+        open_dataset(root, "test")
+    # Numbers alone say nothing: splits of a folder count their people by themselves.
+    for split in ("train", "test"):
+        content = json.loads((root / f"annotations/{split}.json").read_text())
+        del content["person_names"]
+        (root / f"annotations/{split}.json").write_text(json.dumps(content))
+    assert open_dataset(root, "test").person_count == 2
