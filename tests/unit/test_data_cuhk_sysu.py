@@ -437,7 +437,7 @@ class TestPublishedG100:
         data = open_dataset(root, "test")
         assert isinstance(data.queries[0].answers_xyxy, np.ndarray)
         assert (len(data), data.person_count, len(data.queries)) == (6_978, 2_900, 2_900)
-        # One labelled box for every query and answer, but for the box that two answers state and the own images' two.
+        # 8,347 queries and answers; query 1250 states one answer twice, and query 2132 itself is one of its answers.
         report = check_dataset(root)
         counts = {count.name: count.found for count in report.splits[0].counts}
         assert (counts["labelled"], counts["unlabelled"]) == (8_345, 0)
