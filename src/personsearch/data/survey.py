@@ -43,9 +43,8 @@ def spread(count: int, limit: int, seed: int = 0) -> IntArray:
     """Up to ``limit`` numbers below ``count`` in order: one drawn from each of as many equal stretches."""
     if count <= limit:
         return np.arange(count, dtype=np.int64)
-    edges = np.linspace(0, count, limit + 1)
-    drawn = edges[:-1] + rng_for(seed, "spread", count, limit).random(limit) * np.diff(edges)
-    return np.minimum(drawn.astype(np.int64), count - 1)
+    edges = np.arange(limit + 1) * count // max(limit, 1)
+    return rng_for(seed, "spread", count, limit).integers(edges[:-1], edges[1:])
 
 
 def survey(dataset: SearchDataset, limit: int, seed: int = 0) -> Survey:
