@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from personsearch.benchmarks.accuracy import Embedder
+from personsearch.benchmarks.collecting import Embedder
 from personsearch.benchmarks.systems import SearchSystem
 from personsearch.core.detections import Detections, FloatArray
 from personsearch.core.errors import InputError

@@ -27,7 +27,7 @@ class Figure(StrictModel):
 class Result(StrictModel):
     """One measurement of one subject, as it is kept under ``benchmarks/results``."""
 
-    kind: str = Field(pattern=r"^[a-z]+$", description="accuracy, reentry, flops or latency")
+    kind: str = Field(pattern=r"^[a-z]+$", description="accuracy, reentry, flops, latency or evaluator")
     subject: str = Field(min_length=1, description="checkpoint, artifact or recipe, by its bare name")
     sha256: str = Field(pattern=r"^([0-9a-f]{64})?$", description="of the weights; empty where there are none")
     figures: dict[str, Figure] = Field(min_length=1)

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from personsearch.benchmarks.accuracy import AccuracyResult, DetectionFigures, SearchFigures
+from personsearch.benchmarks.accuracy import AccuracyResult, DetectionFigures, EvaluationOptions, SearchFigures
 from personsearch.benchmarks.demo.checks import judge
 from personsearch.benchmarks.demo.stream_truth import StreamScores
 from personsearch.benchmarks.report import Check
@@ -15,11 +15,13 @@ from personsearch.benchmarks.report import Check
 def accuracy(mean_ap: float, *, ap: float = 0.8, chance: float = 0.05, given: float = 0.6) -> AccuracyResult:
     def search(value: float) -> SearchFigures:
         return SearchFigures(
-            mean_ap=value, top={1: value, 5: value}, chance_mean_ap=chance, chance_top={1: 0, 5: 0}, gallery_boxes=9
-        )
+            mean_ap=value, top={1: value, 5: value}, chance_mean_ap=chance, chance_top={1: 0, 5: 0}, gallery_boxes=9,
+            gallery_images=3, queries_scored=9, queries_not_detected=0,
+        )  # fmt: skip
 
     return AccuracyResult(
-        system="s", sha256="", dataset="d", split="test", images=9, people=9, queries=9, score_threshold=0.5,
+        system="s", sha256="", dataset="d", split="test", protocol="default", camera_rule="same camera included",
+        options=EvaluationOptions(), images=9, people=9, queries=9, score_threshold=0.5,
         detection=DetectionFigures(
             average_precision=ap, ranking_precision=ap, recall=ap, precision=ap, labelled_recall=ap
         ),

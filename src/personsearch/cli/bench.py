@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -15,7 +16,7 @@ from personsearch.core.errors import InputError
 if TYPE_CHECKING:
     from personsearch.benchmarks.systems import SearchSystem
 
-app = typer.Typer(help="Measure operations, latency and re-entry.", no_args_is_help=True)
+app = typer.Typer(help="Measure operations, latency, re-entry and the evaluator.", no_args_is_help=True)
 app.command("loader")(bench_loader.loader)
 Save = Annotated[Path | None, typer.Option(help="Folder for the JSON record of the figures.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON in place of the table.")]
@@ -166,6 +167,47 @@ def reentry(
         typer.echo(
             f"  detection  recall {result.detection_recall:.1%}  precision {result.detection_precision:.1%}  "
             f"at IoU 0.5, score >= {result.score_threshold}, {result.frames} frames"
+        )
+
+
+@app.command()
+def evaluator(
+    workload: Annotated[str, typer.Argument(help="prw, cuhk-sysu-100 or cuhk-sysu-4000.")] = "prw",
+    save: Save = None,
+    as_json: Json = False,
+) -> None:
+    """Time the search evaluation at a test set's size, with ten times the queries, and with ten times the detections.
+
+    Example: personsearch bench evaluator prw --save benchmarks/results
+    """
+    from personsearch.benchmarks.evaluation_scale import WORKLOADS, measure_scale
+
+    if workload not in WORKLOADS:
+        raise InputError(f"workload is `{workload}`", expected=f"one of {', '.join(WORKLOADS)}")
+    base = WORKLOADS[workload]
+    runs = {
+        "1x": measure_scale(base),
+        "10x_queries": measure_scale(base.grown(queries=10)),
+        "10x_detections": measure_scale(base.grown(detections=10)),
+    }
+    if save is not None:
+        figures = {f"{name}_seconds": (run.seconds, "s") for name, run in runs.items()}
+        figures |= {f"{name}_peak": (run.peak_gib, "GiB") for name, run in runs.items()}
+        sizes = {name: f"{run.queries} queries, {run.detections} detections" for name, run in runs.items()}
+        settings = {
+            **sizes,
+            "gallery_images": str(base.gallery or "all"),
+            "embedding_dim": str(base.embedding_dim),
+            "threads": os.environ.get("OMP_NUM_THREADS", "NumPy's choice"),
+        }
+        _record("evaluator", workload, figures, "", settings, save)
+    if as_json:
+        typer.echo(json.dumps({name: run.model_dump() for name, run in runs.items()}, indent=2))
+        return
+    for name, run in runs.items():
+        typer.echo(
+            f"  {name:<15} {run.queries:>6} queries  {run.detections:>7} detections  {run.images:>6} images  "
+            f"{run.seconds:7.2f} s  peak {run.peak_gib:.2f} GiB ({run.input_gib:.2f} before)"
         )
 
 
