@@ -154,6 +154,16 @@ def test_cameras_and_frames_from_names(
     assert (index.camera_ids.tolist(), index.frame_indices.tolist()) == (cameras, frames)
 
 
+def test_a_withdrawn_set_is_named(tmp_path: Path) -> None:
+    content = labels()
+    for number, image in enumerate(content["images"]):
+        image["file_name"] = f"c{number + 1}_f{46182 + number:07d}.jpg"
+    write(tmp_path / "set/test.json", content)
+    index = open_dataset(tmp_path / "set", "test").index  # type: ignore[attr-defined]
+    assert index.problems[-1].kind == "noted"
+    assert "DukeMTMC" in index.problems[-1].what
+
+
 def test_cameras_by_name(tmp_path: Path) -> None:
     content = labels()
     for image, camera in zip(content["images"], ("yard", "door", "yard"), strict=True):

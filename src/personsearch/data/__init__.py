@@ -1,9 +1,10 @@
 """Data sets as one kind of thing: labelled frames, identities, and the searches asked of them.
 
-`open_dataset` gives a `SearchDataset` for a folder (docs/conventions.md) or a composite specification;
-`TrainingLoader` turns one into batches. ``sample`` is the contract, ``folder`` reads the project's own format,
-``motchallenge`` sequences, ``composites`` pastes people on street images, ``mixed`` joins data sets,
-``transforms`` varies a training frame. Only ``loader`` needs torch: it is imported when first asked for.
+`open_dataset` gives a `SearchDataset` for any of the formats in ``formats``; `TrainingLoader` turns one into batches.
+``sample`` is the contract, ``index`` the labels of a split as flat arrays, ``conversion`` writes them in another
+format. Readers: ``folder`` for the project's own format, ``coco`` and ``coco_layout``, ``motchallenge``, ``cuhk_sysu``,
+``prw``. ``composites`` pastes people on street images, ``mixed`` joins data sets, ``transforms`` varies a training
+frame. Only ``loader`` needs torch: it is imported when first asked for.
 """
 
 from __future__ import annotations

@@ -23,6 +23,13 @@ TRAIN = "train"
 _READER = "coco/1"
 _SPLIT_WORDS = frozenset({TRAIN, "val", "valid", "validation", "test"})
 _SNIFFED_BYTES = 4096
+_DUKE_NAME = re.compile(r"(^|/)c[1-8]_f\d{7}\.[^/]*$")
+_WITHDRAWN = Problem(
+    "noted",
+    ".",
+    "images are named as DukeMTMC's, which was withdrawn in 2019: its format is supported, its counts are not known",
+    "make sure that you may use them",
+)
 _COCO_FIELDS = (b'"images"', b'"annotations"', b'"categories"', b'"info"', b'"person_count"')
 
 
@@ -131,12 +138,15 @@ def _root(path: Path) -> Path:
 def _index(file: Path, root: Path, split: str) -> LabelIndex:
     query_files = query_info_files(root, file.parent)
     folders = [folder for folder in (*IMAGE_FOLDERS, split, _stem(file)) if (root / folder).is_dir()]
-    return cached_index(
+    index = cached_index(
         [file, *query_files],
         # The folders are part of the key: images that move to another one are other paths.
         f"{_READER} {root.name} {split} {folders}",
         lambda: read_coco(file, root, image_folders=folders, query_files=query_files, derive_queries=split != TRAIN),
     )
+    if index.image_paths and all(_DUKE_NAME.search(path) for path in index.image_paths):
+        return replace(index, problems=(*index.problems, _WITHDRAWN))
+    return index
 
 
 def _is_json(path: Path) -> bool:
