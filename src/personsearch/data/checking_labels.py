@@ -124,11 +124,10 @@ def _identities(survey: Survey) -> Iterator[Problem]:
     pairs, counts = np.unique(np.stack([people, images]), axis=1, return_counts=True)
     if (counts > 1).any():
         person, image = pairs[:, np.argmax(counts > 1)].tolist()
-        what = f"{_many(int((counts > 1).sum()), 'image')} with one identity twice, such as "
+        count = len(np.unique(pairs[1, counts > 1]))
+        what = f"{_many(count, 'image')} with one identity twice, such as "
         what += f"{index.person_names[person]} in {_name(survey, image)}"
-        yield Problem(
-            "noted", "", what, "correct them, unless a mirror or a collage shows it so", int((counts > 1).sum())
-        )
+        yield Problem("noted", "", what, "correct them, unless a mirror or a collage shows it so", count)
     if not survey.whole:
         return
     absent = np.setdiff1d(np.arange(len(index.person_names)), people)

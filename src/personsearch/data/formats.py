@@ -167,7 +167,14 @@ def _cuhk_files(root: Path) -> tuple[ExpectedFile, ...]:
         ExpectedFile("annotation/pool.mat", "names of the test images", _CUHK_SOURCE),
         ExpectedFile("annotation/test/train_test/Train.mat", "identities of the training set", _CUHK_SOURCE),
         *(ExpectedFile(path, "searches", _CUHK_SOURCE, optional=folder == ".") for path in searches),
+        ExpectedFile(f"{_cuhk_images(root)}/*.jpg", "the images", "unpack the published images there", 18_184),
     )
+
+
+def _cuhk_images(root: Path) -> str:
+    from personsearch.data.cuhk_sysu import IMAGE_FOLDERS
+
+    return next((one for one in IMAGE_FOLDERS if next((root / one).glob("*.jpg"), None)), IMAGE_FOLDERS[0])
 
 
 def _is_cuhk_searches(path: Path) -> bool:
@@ -185,12 +192,15 @@ def _prw_files(root: Path) -> tuple[ExpectedFile, ...]:
         ExpectedFile("frame_train.mat", "names of the training frames", _PRW_SOURCE),
         ExpectedFile("frame_test.mat", "names of the test frames", _PRW_SOURCE),
         ExpectedFile("annotations/*.jpg.mat", "boxes and identities of one frame each", _PRW_SOURCE, 11_816),
+        ExpectedFile("frames/*.jpg", "the frames", _PRW_SOURCE, 11_816),
         ExpectedFile("query_info.txt", "the queries", _PRW_SOURCE),
         ExpectedFile("prwmini_query_info.txt", "PRW-mini's 30 queries", "see docs/datasets.md", optional=True),
     )
 
 
 _GALLERY_SIZES = (50, 100, 500, 1000, 2000, 4000)
+_CUHK_PARTS = ("annotation/pool.mat", "annotation/Person.mat", "Image/SSM")
+_PRW_PARTS = ("query_info.txt", "annotations/c?s?_*.jpg.mat", "frames/c?s?_*.jpg")
 _CUHK_SOURCE = "unpack the annotation folder of the published set"
 _PRW_SOURCE = "unpack PRW-v16.04.20 again"
 _COMPOSITES = DatasetFormat(
@@ -231,6 +241,7 @@ _CUHK_SYSU = DatasetFormat(
         "test": {"images": 6_978, "boxes": 40_871, "identities": 2_900}
         | {f"queries.{name}": 2_900 for name in (*(f"g{size}" for size in _GALLERY_SIZES), "full")},
     },
+    matches_part=lambda path: any((path / part).exists() for part in _CUHK_PARTS),
     expected_files=_cuhk_files,
 )
 _CUHK_SEARCHES = DatasetFormat(
@@ -265,6 +276,7 @@ _PRW = DatasetFormat(
             "queries.cross-camera": 2_057,
         },
     },
+    matches_part=lambda path: any(next(path.glob(part), None) is not None for part in _PRW_PARTS),
     expected_files=_prw_files,
     shared_identities=94,
 )

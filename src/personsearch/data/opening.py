@@ -21,6 +21,14 @@ def format_of(root: Path) -> DatasetFormat:
     for candidate in formats:
         if candidate.matches(root):
             return candidate
+    for candidate in formats:
+        if candidate.matches_part(root):
+            raise InputError(
+                f"is only a part of {candidate.name}",
+                where=str(root),
+                expected="all of it",
+                remedy=f"`personsearch data check {root}` says what is missing",
+            )
     names = ", ".join(one.name for one in formats)
     raise InputError("is not a data set", where=str(root), expected=f"one of {names}", remedy=_REMEDY)
 

@@ -17,8 +17,10 @@ GREY: Colour = (190, 190, 190)
 ALARM: Colour = (90, 110, 255)
 _DARK: Colour = (16, 16, 16)
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
-_HATCH_PX = 9
+_HATCH_PX = 16
 _TAG_SCALE = 0.45
+_MAX_TAGS = 100
+"""More would hide the people of a crowd."""
 _GOLDEN = 0.6180339887
 
 
@@ -79,7 +81,7 @@ def draw_labels(canvas: Frame, boxes_xyxy: FloatArray, person_ids: IntArray) -> 
     """Draws boxes in the canvas's pixels with the ids of those that have one.
 
     Colours go by identity; people without one are grey; what is to be ignored is hatched. An id is left out where it
-    would cover another one.
+    would cover another one, and in a crowd for all but the largest boxes.
 
     Returns:
         How many ids were left out.
@@ -95,7 +97,8 @@ def draw_labels(canvas: Frame, boxes_xyxy: FloatArray, person_ids: IntArray) -> 
     areas = (boxes_xyxy[:, 2] - boxes_xyxy[:, 0]) * (boxes_xyxy[:, 3] - boxes_xyxy[:, 1])
     for row in np.argsort(-areas, kind="stable").tolist():
         if person_ids[row] >= 0:
-            left_out += not _tag(canvas, corners[row], int(person_ids[row]), taken)
+            drawn = len(taken) < _MAX_TAGS and _tag(canvas, corners[row], int(person_ids[row]), taken)
+            left_out += not drawn
     return left_out
 
 
@@ -114,7 +117,7 @@ def _hatch(canvas: Frame, corner: IntArray) -> None:
         return
     height, width = patch.shape[:2]
     for start in range(-height, width, _HATCH_PX):
-        cv2.line(patch, (start, height), (start + height, 0), _DARK, 3, cv2.LINE_AA)
+        cv2.line(patch, (start + 1, height), (start + 1 + height, 0), _DARK, 1, cv2.LINE_AA)
         cv2.line(patch, (start, height), (start + height, 0), GREY, 1, cv2.LINE_AA)
     cv2.rectangle(patch, (0, 0), (width - 1, height - 1), GREY, 1)
 
