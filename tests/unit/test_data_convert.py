@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+from test_data_cuhk_sysu import write_set as write_cuhk_sysu
+from test_data_prw import write_set as write_prw
 from typer.testing import CliRunner
 
 from personsearch.cli.app import app
@@ -107,6 +110,16 @@ def test_all_splits_arrive_with_their_images(tmp_path: Path, to: str, images: st
         assert_same_labels(after.index, index_of(source, split))
         assert [number_of(after.frame_bgr(i)) for i in range(3)] == [first, first + 1, first + 2]
     assert (source / "frames/0.png").samefile(tmp_path / "out/frames/0.png") == (images == "link")
+
+
+@pytest.mark.parametrize(("write", "format_name"), [(write_cuhk_sysu, "cuhk"), (write_prw, "prw")])
+def test_published_sets_survive(tmp_path: Path, write: Callable[[Path], Path], format_name: str) -> None:
+    source = write(tmp_path / format_name)
+    written = convert(source, tmp_path / "out", to="folder")
+    assert sorted(written) == ["test", "train"]
+    for split in written:
+        assert_same_labels(index_of(tmp_path / "out", split), index_of(source, split))
+    assert len(index_of(source, "test").protocols) > 1
 
 
 def test_labels_alone(tmp_path: Path) -> None:
