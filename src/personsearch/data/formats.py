@@ -172,7 +172,7 @@ def _cuhk_files(root: Path) -> tuple[ExpectedFile, ...]:
 
 
 def _cuhk_images(root: Path) -> str:
-    from personsearch.data.cuhk_sysu import IMAGE_FOLDERS
+    from personsearch.data.cuhk_searches import IMAGE_FOLDERS
 
     return next((one for one in IMAGE_FOLDERS if next((root / one).glob("*.jpg"), None)), IMAGE_FOLDERS[0])
 
