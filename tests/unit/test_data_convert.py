@@ -10,6 +10,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from composite_material import write_material, write_spec
 from test_data_cuhk_sysu import write_set as write_cuhk_sysu
 from test_data_prw import write_set as write_prw
 from typer.testing import CliRunner
@@ -17,7 +18,7 @@ from typer.testing import CliRunner
 from personsearch.cli.app import app
 from personsearch.core.errors import InputError
 from personsearch.data import open_dataset
-from personsearch.data.conversion import Split, convert, convert_video, place_image, rendered_index
+from personsearch.data.conversion import convert, convert_video, rendered_index
 from personsearch.data.index import IndexedDataset, LabelIndex
 from personsearch.data.sample import Frame, Query, Sample
 from personsearch.data.video_frames import ImageEncoding
@@ -188,11 +189,20 @@ def test_rendered_labels() -> None:
     )
 
 
-def test_rendered_frames_are_written(tmp_path: Path) -> None:
-    dataset = Rendered()
-    split = Split(rendered_index(dataset, ImageEncoding(".png")), None, dataset)
-    place_image(split, 1, tmp_path / "frames/1.png", "copy", ImageEncoding(".png"))
-    np.testing.assert_array_equal(cv2.imread(str(tmp_path / "frames/1.png")), frame(1))
+def test_composites_are_rendered_and_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_material(tmp_path / "material")
+    monkeypatch.setenv("MATERIAL", str(tmp_path / "material"))
+    specification = write_spec(tmp_path / "material", tmp_path)
+    convert(specification, tmp_path / "out", splits=["validation"], encoding=ImageEncoding(".png"))
+    before, after = open_dataset(specification, "validation"), open_dataset(tmp_path / "out", "validation")
+    assert len(after) == len(before) > 0
+    assert (after.name, after.terms, after.person_count) == (before.name, before.terms, before.person_count)
+    for number in (0, len(before) - 1):
+        np.testing.assert_array_equal(after.frame_bgr(number), before.frame_bgr(number))
+        np.testing.assert_array_equal(after[number].boxes_xyxy, before[number].boxes_xyxy)
+        np.testing.assert_array_equal(after[number].person_ids, before[number].person_ids)
+    with pytest.raises(InputError, match="renders its frames"):
+        convert(specification, tmp_path / "labels", splits=["validation"], images="none")
 
 
 def test_nothing_is_half_written(tmp_path: Path) -> None:

@@ -84,7 +84,7 @@ def convert(
         places = _write_labels(part, {name: split.index for name, split in opened.items()}, to)
         for name, split in opened.items() if images != "none" else ():
             for number, path in enumerate(split.index.image_paths):
-                place_image(split, number, part / places[name].get(path, path), images, encoding or ImageEncoding())
+                _place_image(split, number, part / places[name].get(path, path), images, encoding or ImageEncoding())
                 on_image(total)
     return {name: split.index for name, split in opened.items()}
 
@@ -232,7 +232,7 @@ def _write_labels(folder: Path, indices: dict[str, LabelIndex], to: Target) -> d
     return {name: {} for name in indices}
 
 
-def place_image(split: Split, number: int, target: Path, images: Images, encoding: ImageEncoding) -> None:
+def _place_image(split: Split, number: int, target: Path, images: Images, encoding: ImageEncoding) -> None:
     """Puts one image of a split where it belongs; a target that is there already is left, as splits may share images.
 
     Raises:
