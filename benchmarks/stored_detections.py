@@ -30,6 +30,17 @@ from personsearch.core.files import atomic_file, sha256_file
 from personsearch.data import Sample, SearchDataset
 
 FORMAT = "personsearch-detections/1"
+_NUMBERS, _COUNTS, _TEXTS = "fiu", "iu", "U"
+_EXPECTED = {_NUMBERS: "numbers", _COUNTS: "whole numbers", _TEXTS: "texts"}
+_KINDS = {
+    "score_threshold": _NUMBERS,
+    "image_names": _TEXTS,
+    "counts": _COUNTS,
+    "boxes_xyxy": _NUMBERS,
+    "scores": _NUMBERS,
+    "embeddings": _NUMBERS,
+    "query_embeddings": _NUMBERS,
+}
 _REQUIRED = ("format", "system", "score_threshold", "image_names", "counts", "boxes_xyxy", "scores", "embeddings")
 
 
@@ -84,23 +95,25 @@ def read_detections(path: Path, dataset: SearchDataset, root: Path) -> Collected
     names, queries = image_names(samples, root), len(dataset.queries)
     fields = _read(path)
     listed, counts = fields["image_names"].tolist(), fields["counts"]
-    total = int(counts.sum()) if counts.shape == (len(listed),) else -1
-    boxes, scores, embeddings = (fields[name] for name in ("boxes_xyxy", "scores", "embeddings"))
     _expect(path, "counts", counts.shape, (len(listed),))
+    if (counts < 0).any():
+        raise InputError(f"`counts` holds {counts.min()}", where=str(path), expected="0 and more")
+    total, width = int(counts.sum()), fields["embeddings"].shape[-1] if fields["embeddings"].ndim else 0
+    boxes, scores, embeddings = (fields[name] for name in ("boxes_xyxy", "scores", "embeddings"))
     _expect(path, "boxes_xyxy", boxes.shape, (total, 4))
     _expect(path, "scores", scores.shape, (total,))
-    _expect(path, "embeddings", embeddings.shape, (total, embeddings.shape[-1]))
+    _expect(path, "embeddings", embeddings.shape, (total, width))
     _check_names(path, listed, names)
     offsets = np.concatenate([[0], np.cumsum(counts)])
     for field, values in (("boxes_xyxy", boxes), ("scores", scores), ("embeddings", embeddings)):
-        bad = np.flatnonzero(~np.isfinite(values.reshape(total, -1)).all(axis=1))
-        if len(bad):
-            image = listed[int(np.searchsorted(offsets, bad[0], side="right")) - 1]
+        finite = np.isfinite(values.reshape(total, -1)).all(axis=1) if total else np.ones(0, bool)
+        if not finite.all():
+            image = listed[int(np.searchsorted(offsets, np.argmin(finite), side="right")) - 1]
             raise InputError(f"{field} of `{image}` holds a value that is not finite", where=str(path))
     rows = {name: slice(int(offsets[i]), int(offsets[i + 1])) for i, name in enumerate(listed)}
     asked = fields.get("query_embeddings")
     if asked is not None:
-        _expect(path, "query_embeddings", asked.shape, (queries, embeddings.shape[-1]))
+        _expect(path, "query_embeddings", asked.shape, (queries, width))
         if not np.isfinite(asked).all():
             raise InputError("query_embeddings holds a value that is not finite", where=str(path))
     return Collected(
@@ -125,6 +138,9 @@ def _read(path: Path) -> dict[str, np.ndarray]:
         raise InputError(f"`{missing[0]}` is missing", where=str(path), expected=f"the arrays {', '.join(_REQUIRED)}")
     if str(fields["format"]) != FORMAT:
         raise InputError(f"`format` is `{fields['format']}`", where=str(path), expected=f"`{FORMAT}`")
+    for name, kinds in _KINDS.items():
+        if name in fields and fields[name].dtype.kind not in kinds:
+            raise InputError(f"`{name}` is of type {fields[name].dtype}", where=str(path), expected=_EXPECTED[kinds])
     return fields
 
 

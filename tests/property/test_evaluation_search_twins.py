@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -246,3 +248,64 @@ def test_order_of_detections_does_not_matter_to_average_precision(world: World, 
         for found in (predictions, shuffled)
     ]
     assert results[0] == pytest.approx(results[1])
+
+
+TEST_G100 = Path(os.environ.get("PERSON_SEARCH_DATA", "absent")) / "cuhk-sysu" / "TestG100.mat"
+REPEATED = (1250, 1633, 1997, 2561)
+OWN_IMAGE = (493, 2132)
+
+
+def published_queries() -> tuple[list[Query], int]:
+    """The queries of CUHK-SYSU's TestG100.mat with their galleries and stated boxes, and the number of images."""
+    from scipy.io import loadmat
+
+    number_of: dict[str, int] = {}
+    queries = []
+    for person, row in enumerate(loadmat(TEST_G100)["TestG100"].squeeze()):
+        own = str(row["Query"]["imname"][0, 0][0])
+        listed, stated = [], []
+        for name, box, _ in row["Gallery"].squeeze():
+            listed.append(number_of.setdefault(str(name[0]), len(number_of)))
+            if box.size:
+                x, y, width, height = box[0].astype(int).tolist()
+                stated.append([x, y, x + width, y + height])
+        queries.append(
+            Query(number_of.setdefault(own, len(number_of)), person, np.array(listed), np.array(stated, np.float32))
+        )
+    return queries, len(number_of)
+
+
+@pytest.mark.skipif(not TEST_G100.is_file(), reason="PERSON_SEARCH_DATA names no folder with cuhk-sysu/TestG100.mat")
+def test_compat_equals_the_public_loop_on_the_published_protocol() -> None:
+    queries, count = published_queries()
+    rng = np.random.default_rng(0)
+    boxes: list[list[NDArray[np.float32]]] = [[] for _ in range(count)]
+    for query in queries:
+        assert query.gallery is not None
+        assert query.answers_xyxy is not None
+        for image, box in zip(query.gallery, query.answers_xyxy, strict=False):
+            boxes[image].append(box + rng.uniform(-15, 15, 4).astype(np.float32))
+    predictions = []
+    for rows in boxes:
+        others = rng.uniform(0, 300, (4, 2)).astype(np.float32)
+        places = np.array([*rows, *np.concatenate([others, others + 60], axis=1)], np.float32)
+        kept = places[rng.random(len(places)) < 0.8]
+        looks = rng.integers(-9, 10, (len(kept), 4)).astype(np.float32)  # whole numbers: ties, and exact sums
+        predictions.append(Detections(kept, np.ones(len(kept), np.float32), looks))
+    truths = [Truth(np.zeros((0, 4), np.float32), np.zeros(0, np.int64)) for _ in range(count)]
+    asked = rng.integers(-9, 10, (len(queries), 4)).astype(np.float32)
+    chosen = [*REPEATED, *OWN_IMAGE, *range(0, len(queries), 200)]
+    figures = []
+    for mode in ("compat", "compat-repeats"):
+        fast = search_scores(asked, queries, predictions, truths, mode=mode)
+        assert fast.queries == 2900
+        for number in chosen:
+            world = (predictions, truths)
+            expected = slow(mode, tuple(asked[number].tolist()), queries[number], world, weigh=False)
+            assert (fast.per_query_ap[number], fast.first_hit_rank[number]) == pytest.approx(expected, abs=1e-9)
+        figures.append(fast)
+    differ = np.flatnonzero(figures[0].per_query_ap != figures[1].per_query_ap)
+    assert set(differ.tolist()) <= set(REPEATED)
+    assert figures[0].answers.min() == 1
+    assert figures[0].answers.max() == 13
+    assert figures[0].gallery_images == pytest.approx(100 - len(REPEATED) / 2900)
