@@ -325,6 +325,19 @@ def test_missing_images_are_told_and_labels_still_read(tmp_path: Path) -> None:
     assert data.index.counts()["boxes"] == 6
 
 
+def test_images_that_come_or_go_are_seen_although_labels_are_kept(tmp_path: Path) -> None:
+    root = write_set(tmp_path / "set")
+    image, frames = root / "Image/SSM/s1.jpg", [open_cuhk_sysu(root, "train")]
+    content = image.read_bytes()
+    for change in (image.unlink, lambda: image.write_bytes(content[:5]), lambda: image.write_bytes(content)):
+        change()
+        frames.append(open_cuhk_sysu(root, "train"))
+    assert [data.index.image_wh[0].tolist() for data in frames] == [[*WH], [0, 0], [0, 0], [*WH]]
+    missing = [sum(told.count for told in data.index.problems if told.kind == "missing") for data in frames]
+    assert missing == [0, 1, 1, 0]
+    assert len(list((tmp_path / "cache").rglob("*.npz"))) == 3  # the first and the last state are one
+
+
 def plain_searches(path: Path, names: Sequence[str]) -> Searches:
     """As everyone reads these files: SciPy and a loop."""
     index_of = {name: index for index, name in enumerate(names)}

@@ -75,6 +75,7 @@ def open_cuhk_sysu(root: Path, split: str, protocol: str | None = None) -> Index
         [root / file for file in files],
         f"{_VERSION} {split} {folder}",
         lambda: _build(root, split, folder),
+        root / folder,
     )
     return IndexedDataset(root, index, protocol)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import zipfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -299,13 +300,17 @@ def missing_images(root: Path, image_paths: Sequence[str], image_wh: IntArray) -
     )
 
 
-def cached_index(label_files: Sequence[Path], version: str, build: Callable[[], LabelIndex]) -> LabelIndex:
+def cached_index(
+    label_files: Sequence[Path], version: str, build: Callable[[], LabelIndex], image_folder: Path | None = None
+) -> LabelIndex:
     """``build()``, or what it returned before for label files of the same bytes, if no file was missing then.
 
     Args:
         label_files: everything that the index depends on, images aside; must exist.
         version: of the reader, with its options; another version is another index.
         build: reads the label files.
+        image_folder: that all images lie in, where it is one folder. The index then depends on the names and lengths
+            of the files there as well, and is kept even if images are missing.
 
     Raises:
         InputError: a label file cannot be read, or what ``build`` raises.
@@ -320,6 +325,8 @@ def cached_index(label_files: Sequence[Path], version: str, build: Callable[[], 
             ) from None
         digest.update(f"{path.name} {len(content)}\n".encode())
         digest.update(content)
+    if image_folder is not None:
+        digest.update(_listing(image_folder).encode())
     place = default_cache() / "indices" / f"{digest.hexdigest()[:40]}.npz"
     if place.is_file():
         try:
@@ -328,9 +335,16 @@ def cached_index(label_files: Sequence[Path], version: str, build: Callable[[], 
             place.unlink(missing_ok=True)  # cut short by a full disk, or of another NumPy: built again below
     index = build()
     # Images that are missing today may be there tomorrow, under the same labels.
-    if not any(problem.kind == "missing" for problem in index.problems):
+    if image_folder is not None or not any(problem.kind == "missing" for problem in index.problems):
         _write(place, index)
     return index
+
+
+def _listing(folder: Path) -> str:
+    if not folder.is_dir():
+        return "no folder"
+    with os.scandir(folder) as entries:
+        return "\n".join(sorted(f"{entry.name} {entry.stat().st_size}" for entry in entries if entry.is_file()))
 
 
 class _StoredProtocols(Mapping[str, QueryTable]):

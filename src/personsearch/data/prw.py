@@ -76,7 +76,7 @@ def open_prw(root: Path, split: str, protocol: str | None = None) -> IndexedData
     files = [*(root / f"frame_{one}.mat" for one in needed), *annotations]
     if split == "test":
         files += [root / QUERIES, *(path for path in [root / MINI_QUERIES] if path.is_file())]
-    index = cached_index(files, f"{_VERSION} {split}", lambda: _build(root, split, frames))
+    index = cached_index(files, f"{_VERSION} {split}", lambda: _build(root, split, frames), root / "frames")
     return IndexedDataset(root, index, protocol)
 
 
