@@ -42,14 +42,14 @@ def shared_problems(surveys: Mapping[str, Survey], shared_identities: int | None
     for (first_name, first), (second_name, second) in combinations(surveys.items(), 2):
         paths = sorted({*first.index.image_paths} & {*second.index.image_paths} - {""})
         if paths:
-            what = f"{_many(len(paths), 'image')} also in split `{first_name}`: {some(paths)}"
+            what = f"{many(len(paths), 'image')} also in split `{first_name}`: {some(paths)}"
             yield second_name, Problem("wrong", "", what, "remove them from one split", len(paths))
         if shared_identities is None:
             continue
         shared = sorted(_present(first) & _present(second))
         if not shared:
             continue
-        what = f"{_many(len(shared), 'identity')} also in split `{first_name}`: {some(shared)}"
+        what = f"{many(len(shared), 'identity')} also in split `{first_name}`: {some(shared)}"
         if len(shared) <= shared_identities:
             yield second_name, Problem("noted", "", what, f"the publisher has {shared_identities}", len(shared))
         else:
@@ -62,7 +62,8 @@ def some(names: Sequence[object], limit: int = _EXAMPLES) -> str:
     return f"{text} and {len(names) - limit:,} more" if len(names) > limit else text
 
 
-def _many(count: int, noun: str) -> str:
+def many(count: int, noun: str) -> str:
+    """``1 box``, ``2,000 boxes``."""
     plural = f"{noun[:-1]}ies" if noun.endswith("y") else f"{noun}es" if noun.endswith("x") else f"{noun}s"
     return f"{count:,} {noun if count == 1 else plural}"
 
@@ -76,7 +77,7 @@ def _images(survey: Survey) -> Iterator[Problem]:
         return  # the reader has looked
     absent = [path for path in index.image_paths if path and not (survey.root / path).is_file()]
     if absent:
-        what = f"{_many(len(absent), 'image')} of {len(index.image_paths):,} not there: {some(absent)}"
+        what = f"{many(len(absent), 'image')} of {len(index.image_paths):,} not there: {some(absent)}"
         yield Problem("missing", absent[0].rsplit("/", 1)[0], what, "put them there", len(absent))
 
 
@@ -99,7 +100,7 @@ def _boxes(survey: Survey) -> Iterator[Problem]:
     outside |= ((index.boxes_xyxy[:, 2:] > size + 0.5) & (size > 0)).any(axis=1)
     if outside.any():
         images = np.unique(image_of[outside])
-        what = f"{_many(int(outside.sum()), 'box')} outside the frame: {some([_name(survey, i) for i in images])}"
+        what = f"{many(int(outside.sum()), 'box')} outside the frame: {some([_name(survey, i) for i in images])}"
         yield Problem("wrong", _name(survey, images[0]), what, "cut them at the frame", int(outside.sum()))
     sides = index.boxes_xyxy[:, 2:] - index.boxes_xyxy[:, :2]
     odd = (sides.min(axis=1) < MIN_SIDE_PX) | (sides[:, 1] > MAX_TALL * sides[:, 0])
@@ -108,7 +109,7 @@ def _boxes(survey: Survey) -> Iterator[Problem]:
     if odd.any():
         row = int(np.argmax(odd))
         example = f"{sides[row, 0]:.0f}x{sides[row, 1]:.0f} in {_name(survey, int(image_of[row]))}"
-        what = f"{_many(int(odd.sum()), 'box')} hardly of a person's shape, such as {example}"
+        what = f"{many(int(odd.sum()), 'box')} hardly of a person's shape, such as {example}"
         remedy = f"look: a side below {MIN_SIDE_PX:.0f} px, or {MAX_TALL:.0f} times as tall as wide"
         yield Problem("noted", "", what, remedy, int(odd.sum()))
 
@@ -125,21 +126,21 @@ def _identities(survey: Survey) -> Iterator[Problem]:
     if (counts > 1).any():
         person, image = pairs[:, np.argmax(counts > 1)].tolist()
         count = len(np.unique(pairs[1, counts > 1]))
-        what = f"{_many(count, 'image')} with one identity twice, such as "
+        what = f"{many(count, 'image')} with one identity twice, such as "
         what += f"{index.person_names[person]} in {_name(survey, image)}"
         yield Problem("noted", "", what, "correct them, unless a mirror or a collage shows it so", count)
     if not survey.whole:
         return
     absent = np.setdiff1d(np.arange(len(index.person_names)), people)
     if len(absent):
-        what = f"{_many(len(absent), 'identity')} without a box: {some([index.person_names[i] for i in absent])}"
+        what = f"{many(len(absent), 'identity')} without a box: {some([index.person_names[i] for i in absent])}"
         yield Problem("noted", "", what, "nothing is learnt of them", len(absent))
     if len(np.unique(index.camera_ids)) > 1:
         seen, _ = np.unique(np.stack([people, index.camera_ids[images]]), axis=1, return_counts=True)
         present, cameras = np.unique(seen[0], return_counts=True)
         single = present[cameras == 1]
         if len(single):
-            what = f"{len(single):,} of {_many(len(present), 'identity')} seen by one camera only: "
+            what = f"{len(single):,} of {many(len(present), 'identity')} seen by one camera only: "
             what += some([index.person_names[i] for i in single])
             yield Problem("noted", "", what, "they teach nothing across cameras", len(single))
 
@@ -157,7 +158,7 @@ def _queries(survey: Survey) -> Iterator[Problem]:
         where = f"protocol `{name}`: " if len(protocols) > 1 else ""
         unknown = _unknown(table, len(survey.index.image_paths))
         if unknown:
-            what = f"{where}{_many(unknown, 'entry')} naming images that the split does not have"
+            what = f"{where}{many(unknown, 'entry')} naming images that the split does not have"
             yield Problem("wrong", "", what, "correct the protocol's file", unknown)
             continue
         yield from _query_boxes(survey, table, where, told)
@@ -182,7 +183,7 @@ def _query_boxes(survey: Survey, table: QueryTable, where: str, told: set[tuple[
         if not len(own) or box_iou(box[None], own).max() < MATCHING_IOU:
             missed.append(f"{index.person_names[person]} in {_name(survey, image)}")
     if missed:
-        what = f"{where}{_many(len(missed), 'query')} whose box no label of the person overlaps: {some(missed)}"
+        what = f"{where}{many(len(missed), 'query')} whose box no label of the person overlaps: {some(missed)}"
         yield Problem("wrong", "", what, f"correct the box or the identity (IoU {MATCHING_IOU} or more)", len(missed))
 
 
@@ -209,11 +210,11 @@ def _galleries(survey: Survey, table: QueryTable, where: str) -> Iterator[Proble
         if not answered:
             unanswered.append(f"{index.person_names[person]} in {_name(survey, image)}")
     if unanswered:
-        what = f"{where}{_many(len(unanswered), 'query')} whose gallery does not show the person: {some(unanswered)}"
+        what = f"{where}{many(len(unanswered), 'query')} whose gallery does not show the person: {some(unanswered)}"
         yield Problem("wrong", "", what, "extend the gallery, or leave the query out", len(unanswered))
     if own:
-        what = f"{where}{_many(own, 'query')} with the query's own image in the gallery"
+        what = f"{where}{many(own, 'query')} with the query's own image in the gallery"
         yield Problem("noted", "", what, "strict evaluation leaves it out", own)
     if repeated:
-        what = f"{where}{_many(repeated, 'query')} with an image twice in the gallery"
+        what = f"{where}{many(repeated, 'query')} with an image twice in the gallery"
         yield Problem("noted", "", what, "strict evaluation counts it once", repeated)

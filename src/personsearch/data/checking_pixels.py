@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from personsearch.core.errors import InputError
-from personsearch.data.checking_labels import some
+from personsearch.data.checking_labels import many, some
 from personsearch.data.images import read_image_bgr
 from personsearch.data.index import Problem
 from personsearch.data.survey import Survey
@@ -102,18 +102,18 @@ def _look_at_file(image: _Image, path: Path) -> tuple[bytes, Problem | None]:
     width, height = index.image_wh[image.number].tolist()
     try:
         content = path.read_bytes()
+        if not _is_whole(content):
+            return b"", Problem("wrong", relative, "is cut short", "copy it again")
         frame = read_image_bgr(path, (width, height) if width > 0 else None)
     except OSError as error:
         return b"", Problem("wrong", relative, "cannot be read", error.strerror or "check the file")
     except InputError as error:
         return b"", _problem(error, relative)
     digest = hashlib.blake2b(content, digest_size=16).digest()
-    if not _is_whole(content):
-        return digest, Problem("wrong", relative, "is cut short", "copy it again")
     rows = slice(int(index.offsets[image.number]), int(index.offsets[image.number + 1]))
     outside = index.boxes_xyxy[rows, 2:] > np.array([frame.shape[1], frame.shape[0]]) + 0.5
     if width <= 0 and outside.any():
-        what = f"{int(outside.any(axis=1).sum())} boxes outside its {frame.shape[1]}x{frame.shape[0]} pixels"
+        what = f"{many(int(outside.any(axis=1).sum()), 'box')} outside its {frame.shape[1]}x{frame.shape[0]} pixels"
         return digest, Problem("wrong", relative, what, "correct the labels, or replace the file")
     return digest, None
 
@@ -137,7 +137,7 @@ def _problem(error: InputError, where: str) -> Problem:
 
 
 def _is_whole(content: bytes) -> bool:
-    """Whether a JPEG or PNG has its end; decoders fill what is missing with grey, silently."""
+    """Whether a JPEG or PNG has its end; OpenCV 4 fills what is missing with grey, silently."""
     if content[:3] == b"\xff\xd8\xff":
         # Within a scan 0xFF is always followed by 0, so that these two markers cannot be pixels.
         return content.rfind(b"\xff\xd9") > content.rfind(b"\xff\xda")
@@ -162,7 +162,7 @@ def _duplicates(copies: Mapping[bytes, list[_Image]]) -> Iterator[tuple[str, Pro
                 what = f"the same image as {_relative(first)} of split `{first.split}`"
                 yield other.split, Problem("wrong", _relative(other), what, "remove it from one split")
     for split, pairs in within.items():
-        what = f"{len(pairs):,} images with the bytes of another: {some(pairs)}"
+        what = f"{many(len(pairs), 'image')} with the bytes of another: {some(pairs)}"
         yield split, Problem("noted", "", what, "remove the copies, unless the publisher has them", len(pairs))
 
 
