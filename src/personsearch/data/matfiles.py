@@ -99,9 +99,10 @@ def _variable_records(file: BinaryIO, path: Path, variable: str) -> Iterator[Str
     while tag := file.read(8):
         kind, size = struct.unpack("<II", tag)
         following = file.tell() + size
-        read = _exactly(file.read)
+        read, inflated = _exactly(file.read), None
         if kind == _COMPRESSED:
-            read = _exactly(_inflated(file, size))
+            inflated = _Inflated(file, size)
+            read = _exactly(inflated.read)
             kind, _ = struct.unpack("<II", read(8))
         if kind != _MATRIX:
             raise ValueError(f"element of type {kind} where a variable should be")
@@ -114,6 +115,8 @@ def _variable_records(file: BinaryIO, path: Path, variable: str) -> Iterator[Str
                     yield structures(_whole_matrix(read))
                 else:
                     yield Structures(fields, [_whole_matrix(read) for _ in fields])
+            if inflated is not None:
+                inflated.check_end()
             return
         file.seek(following)
     raise _lacks(path, [variable], seen)
@@ -234,7 +237,7 @@ def numbers(value: bytes) -> NDArray[Any]:
 
 
 def _body(value: bytes) -> io.BytesIO:
-    if len(value) < 8 or struct.unpack("<II", value[:8]) != (_MATRIX, len(value) - 8):
+    if len(value) < 8 or len(value) % 8 or struct.unpack("<II", value[:8]) != (_MATRIX, len(value) - 8):
         raise ValueError("element that is no array")
     body = io.BytesIO(value)
     body.seek(8)
@@ -259,7 +262,10 @@ def _matrix_head(read: _Read) -> tuple[int, tuple[int, ...], str]:
     (word,) = struct.unpack("<I4x", flags)
     if word & _COMPLEX:
         raise ValueError("complex numbers")
-    return word & 0xFF, struct.unpack(f"<{len(shape) // 4}i", shape), name.decode("latin-1")
+    sides = struct.unpack(f"<{len(shape) // 4}i", shape)
+    if min(sides, default=-1) < 0:
+        raise ValueError(f"array of shape {sides}")
+    return word & 0xFF, sides, name.decode("latin-1")
 
 
 def _field_names(read: _Read) -> tuple[str, ...]:
@@ -285,28 +291,33 @@ def _product(shape: Sequence[int]) -> int:
     return int(np.prod(shape, dtype=np.int64))
 
 
-def _inflated(file: BinaryIO, size: int) -> _Read:
-    """Reads what ``size`` bytes of a compressed element inflate to."""
-    machine = zlib.decompressobj()
-    left = size
-    ready = bytearray()
+class _Inflated:
+    """What ``size`` bytes of a compressed element inflate to, from where ``file`` stands."""
 
-    def read(count: int) -> bytes:
-        nonlocal left
-        while len(ready) < count:
+    def __init__(self, file: BinaryIO, size: int) -> None:
+        self._file, self._left = file, size
+        self._machine = zlib.decompressobj()
+        self._ready = bytearray()
+
+    def read(self, count: int) -> bytes:
+        """The next ``count`` bytes, or fewer at the end."""
+        while len(self._ready) < count:
             # What the last call's limit left over comes first.
-            compressed = machine.unconsumed_tail
+            compressed = self._machine.unconsumed_tail
             if not compressed:
-                compressed = file.read(min(left, 1 << 16))
-                left -= len(compressed)
-            if not compressed or machine.eof:
+                compressed = self._file.read(min(self._left, 1 << 16))
+                self._left -= len(compressed)
+            if not compressed or self._machine.eof:
                 break
-            ready.extend(machine.decompress(compressed, 1 << 20))
-        found = bytes(ready[:count])
-        del ready[:count]
+            self._ready.extend(self._machine.decompress(compressed, 1 << 20))
+        found = bytes(self._ready[:count])
+        del self._ready[:count]
         return found
 
-    return read
+    def check_end(self) -> None:
+        """Whether all was there: only at its end is a compressed element compared with its checksum."""
+        if self.read(1) or not self._machine.eof:
+            raise ValueError("does not end where its array ends")
 
 
 def _exactly(read: _Read) -> _Read:
