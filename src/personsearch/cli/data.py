@@ -9,6 +9,7 @@ import typer
 
 from personsearch.cli.data_check import check
 from personsearch.cli.data_convert import convert
+from personsearch.cli.data_label import label
 from personsearch.cli.data_show import show
 from personsearch.core.errors import InputError
 from personsearch.core.progress import StageProgress
@@ -16,6 +17,7 @@ from personsearch.core.progress import StageProgress
 app = typer.Typer(help="Data set folders.", no_args_is_help=True)
 app.command()(check)
 app.command()(convert)
+app.command()(label)
 app.command()(show)
 
 
