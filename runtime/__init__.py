@@ -3,7 +3,8 @@
 ``engine`` opens an artifact (`open_engine`), ``sources`` a file, an image sequence, a camera or an address,
 ``query`` reads the pictures of the person. ``pipeline`` runs them: decoding in a thread of its own, inference
 and matching in the caller's, ``sinks`` (JSON lines, video by ``drawing`` and ``video_writer``) in a third.
-``gallery`` keeps embeddings for a search backwards in time; ``machine`` says what can run here.
+``gallery`` keeps embeddings for a search backwards in time; ``tracking`` follows people from frame to frame, and
+``labelling`` proposes labels with it; ``machine`` says what can run here.
 
 Nothing here imports torch: NumPy, OpenCV and ONNX Runtime are enough. Start reading at ``pipeline``.
 """
