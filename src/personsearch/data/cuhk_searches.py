@@ -42,6 +42,11 @@ UNPACK_AGAIN = "unpack the set again"
 BoxXywh = tuple[int, int, int, int]
 
 
+def image_folder(root: Path) -> str:
+    """Where the images are: as published, or flat as some unpack them; the published place where there are none."""
+    return next((one for one in IMAGE_FOLDERS if next((root / one).glob("*.jpg"), None)), IMAGE_FOLDERS[0])
+
+
 @dataclass(frozen=True, eq=False)
 class SplitImages:
     """The images of a split: names, paths from the root and sizes, and which are not there."""
@@ -236,7 +241,7 @@ def open_searches_alone(root: Path, split: str, protocol: str | None = None) -> 
         size: read_searches(path, lambda name: names.setdefault(name, len(names)))
         for size, path in searches_alone(root).items()
     }
-    images = SplitImages.of(root, IMAGE_FOLDERS[0], list(names))
+    images = SplitImages.of(root, image_folder(root), list(names))
     people = next(iter(searches.values())).people(images.names)
     person_of = {(names[name], box): person_id for person_id, one in enumerate(people) for name, box in one.seen}
     order = sorted(person_of, key=lambda place: place[0])

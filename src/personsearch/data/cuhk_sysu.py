@@ -25,7 +25,6 @@ from personsearch.core.errors import InputError
 from personsearch.core.geometry import xywh_to_xyxy
 from personsearch.data.cuhk_searches import (
     GALLERY_SIZES,
-    IMAGE_FOLDERS,
     IMAGES,
     NAME,
     PROTOCOLS,
@@ -39,6 +38,7 @@ from personsearch.data.cuhk_searches import (
     frame_number,
     full_galleries,
     image_finder,
+    image_folder,
     protocol_table,
     read_searches,
 )
@@ -70,7 +70,7 @@ def open_cuhk_sysu(root: Path, split: str, protocol: str | None = None) -> Index
     files = [IMAGES, POOL, TRAIN]
     if split == "test":
         files += [protocol_file(size) for size in GALLERY_SIZES]
-    folder = next((one for one in IMAGE_FOLDERS if next((root / one).glob("*.jpg"), None)), IMAGE_FOLDERS[0])
+    folder = image_folder(root)
     index = cached_index(
         [root / file for file in files],
         f"{_VERSION} {split} {folder}",

@@ -160,6 +160,8 @@ def _open_cuhk_searches(path: Path, split: str, protocol: str | None) -> SearchD
 
 
 def _cuhk_files(root: Path) -> tuple[ExpectedFile, ...]:
+    from personsearch.data.cuhk_searches import image_folder
+
     folder = "." if _is_cuhk_searches(root) else "annotation/test/train_test"
     searches = (f"{folder}/TestG{size}.mat".removeprefix("./") for size in _GALLERY_SIZES)
     return (
@@ -167,14 +169,8 @@ def _cuhk_files(root: Path) -> tuple[ExpectedFile, ...]:
         ExpectedFile("annotation/pool.mat", "names of the test images", _CUHK_SOURCE),
         ExpectedFile("annotation/test/train_test/Train.mat", "identities of the training set", _CUHK_SOURCE),
         *(ExpectedFile(path, "searches", _CUHK_SOURCE, optional=folder == ".") for path in searches),
-        ExpectedFile(f"{_cuhk_images(root)}/*.jpg", "the images", "unpack the published images there", 18_184),
+        ExpectedFile(f"{image_folder(root)}/*.jpg", "the images", "unpack the published images there", 18_184),
     )
-
-
-def _cuhk_images(root: Path) -> str:
-    from personsearch.data.cuhk_searches import IMAGE_FOLDERS
-
-    return next((one for one in IMAGE_FOLDERS if next((root / one).glob("*.jpg"), None)), IMAGE_FOLDERS[0])
 
 
 def _is_cuhk_searches(path: Path) -> bool:
