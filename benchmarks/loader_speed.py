@@ -7,6 +7,7 @@ settings are measured in turns, several times over, so that their ratios hold on
 from __future__ import annotations
 
 import gc
+import os
 import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -49,6 +50,7 @@ class LoaderSpeed(StrictModel):
     workers: int
     images_per_s: float = Field(description="median over the rounds")
     main_ms: float = Field(description="processor milliseconds of the training process an image, median")
+    cpu_ms: float = Field(description="of all processes together; what the machine does besides changes it least")
 
 
 class DecoderSpeed(StrictModel):
@@ -147,7 +149,9 @@ def measure_loader(
         rounds: epochs of each setting.
     """
     settings = [(wh, decode, count) for wh in inputs for decode in decodes for count in workers]
-    rates: dict[tuple[object, ...], list[tuple[float, float]]] = {setting: [] for setting in settings}
+    rates: dict[tuple[tuple[int, int], str, int], list[tuple[float, float, float]]] = {
+        setting: [] for setting in settings
+    }
     with _one_thread(), StageProgress("loader", len(settings) * rounds) as progress:
         for epoch in range(rounds):
             for setting in settings:
@@ -162,20 +166,20 @@ def measure_loader(
                     seed=0,
                 )
                 loader.set_epoch(epoch)
-                rates[setting].append(_rate(loader))
+                before = sum(os.times()[:4])
+                rate, main_ms = _rate(loader)
+                # Ends its processes before the next setting is timed; what they took is known only then.
                 del loader
-                gc.collect()  # ends its processes before the next setting is timed
+                gc.collect()
+                cpu_ms = 1e3 * (sum(os.times()[:4]) - before) / (images + WARM_BATCHES * BATCH_IMAGES)
+                rates[setting].append((rate, main_ms, cpu_ms))
                 progress.advance()
-    return [
-        LoaderSpeed(
-            input_wh=wh,
-            decode=decode,
-            workers=count,
-            images_per_s=statistics.median(rate for rate, _ in rates[wh, decode, count]),
-            main_ms=statistics.median(spent for _, spent in rates[wh, decode, count]),
-        )
-        for wh, decode, count in settings
-    ]
+    speeds = []
+    for (wh, decode, count), found in rates.items():
+        rate, main_ms, cpu_ms = (statistics.median(column) for column in zip(*found, strict=True))
+        speed = {"input_wh": wh, "decode": decode, "workers": count, "images_per_s": rate}
+        speeds.append(LoaderSpeed.model_validate({**speed, "main_ms": main_ms, "cpu_ms": cpu_ms}))
+    return speeds
 
 
 def _rate(loader: TrainingLoader) -> tuple[float, float]:

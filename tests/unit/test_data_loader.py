@@ -168,6 +168,22 @@ def test_with_every_option_workers_and_a_late_start_change_no_byte(erase_in: str
     assert shared.record["skipped_images"].keys() == {f"frames/{n}.jpg: image file cannot be read" for n in (2, 3, 9)}
 
 
+@pytest.mark.parametrize("workers", [1, 2])
+def test_batches_that_are_kept_do_not_change_when_more_come(workers: int) -> None:
+    """Epochs far longer than what is under way at once, one of them left in the middle."""
+    alone, shared = loader(count=9, epoch=60, workers=0), loader(count=9, epoch=60, workers=workers)
+    for epoch in range(2):
+        alone.set_epoch(epoch)
+        shared.set_epoch(epoch)
+        assert_equal(list(alone), list(shared))
+        shared.set_epoch(7)
+        left = iter(shared)
+        first = [next(left), next(left)]
+        del left
+        alone.set_epoch(7)
+        assert_equal(list(alone)[:2], first)
+
+
 def test_batches_come_in_each_input_size() -> None:
     recipe = DataRecipe(root="", workers=0, input_sizes=((64, 48), (96, 64)), zoom=(1, 1), flip=0)
     batches = list(TrainingLoader(Squares(6), recipe, PREPROCESS, batch_images=1, epoch_images=20, seed=0))

@@ -30,7 +30,9 @@ def loader(
     require("torch", "train", "the training loader")
     from personsearch.benchmarks.loader_speed import FRAME_WH, generated_jpegs, measure_decoders, measure_loader
 
-    busy = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
+    load_before = (
+        f"{os.getloadavg()[0]:.2f} processes (average of one minute)" if hasattr(os, "getloadavg") else "unknown"
+    )
     with generated_jpegs(min(images, 32)) as frames:
         frame_bytes = sum(path.stat().st_size for path in frames.paths) / len(frames)
         decoders = measure_decoders(frames.paths[:8])
@@ -43,11 +45,12 @@ def loader(
             name = f"{speed.input_wh[0]}x{speed.input_wh[1]}_{speed.decode}_workers_{speed.workers}"
             figures[name] = (speed.images_per_s, "images/s")
             figures[f"{name}_main"] = (speed.main_ms, "ms/image")
+            figures[f"{name}_cpu"] = (speed.cpu_ms, "ms/image")
         settings = {
             "frames": f"{len(frames)} generated JPEGs of {FRAME_WH[0]}x{FRAME_WH[1]}, {frame_bytes / 1e3:.0f} kB each",
             "variation": "the defaults of DataRecipe: flip, photometric 0.5, zoom 0.8 to 1.25",
             "rounds": f"{rounds} of {images} images, settings in turns, medians",
-            "load_before": "unknown" if busy is None else f"{busy:.2f} processes (average of one minute)",
+            "load_before": load_before,
         }
         subject = f"{FRAME_WH[0]}x{FRAME_WH[1]}-jpeg"
         record = make_result("loader", subject, figures, settings=settings, arguments=sys.argv[1:])
@@ -66,5 +69,5 @@ def loader(
         setting = f"{speed.input_wh[0]}x{speed.input_wh[1]} {speed.decode}, {speed.workers}"
         typer.echo(
             f"  {setting:<24} {speed.images_per_s:8.1f} images/s  "
-            f"{speed.main_ms:6.2f} ms of the training process an image"
+            f"processor time an image: {speed.main_ms:6.2f} ms of the training process, {speed.cpu_ms:6.2f} ms of all"
         )

@@ -18,6 +18,7 @@ from personsearch.core.geometry import clip_boxes
 from personsearch.core.preprocess import Preprocess
 from personsearch.core.recipes import DataRecipe
 from personsearch.core.seeding import rng_for
+from personsearch.data.batch_slots import BatchSlots
 from personsearch.data.images import read_reduced_bgr
 from personsearch.data.sample import FloatArray, Frame, IntArray, Sample, SearchDataset
 from personsearch.data.sampling import (
@@ -30,6 +31,8 @@ from personsearch.data.sampling import (
 )
 from personsearch.data.transforms import TrainingTransform
 
+PREFETCH = 2
+"""Batches under way for each process."""
 MAX_SKIPS = 100
 """Unreadable images in a row after which ``skip_bad`` gives up: the data set is then not there."""
 MAX_SHOWN = 20
@@ -60,11 +63,17 @@ class _Item(NamedTuple):
     name: str
     skipped: tuple[str, ...]
     outside: int
+    step: int
+
+
+class _Slot(NamedTuple):
+    number: int
+    shape: tuple[int, ...]
 
 
 class _Stack(NamedTuple):
-    # NumPy, not tensors: shared-memory tensors use up descriptors and /dev/shm, which containers keep small.
-    images: Frame
+    # NumPy, not tensors: torch's shared tensors use up descriptors and /dev/shm, which containers keep small.
+    images: Frame | _Slot
     boxes: list[FloatArray]
     person_ids: list[IntArray]
     names: list[str]
@@ -108,7 +117,9 @@ class _Varied(Dataset[Any]):
         # A reduced frame is the source from here on; what one of its pixels covers is exact, see `read_reduced_bgr`.
         image, seen, ids = transform(frame, boxes / np.float32(reduction), ids, rng, zoom)
         name = str(sample.image_path) if sample.image_path else f"{self._dataset.name}[{index}]"
-        return _Item(image, seen, ids, f"{name} (epoch {key.epoch}, position {key.position})", skipped, outside)
+        return _Item(
+            image, seen, ids, f"{name} (epoch {key.epoch}, position {key.position})", skipped, outside, key.step
+        )
 
     def _frame(self, index: int, sample: Sample, reduction: int) -> tuple[Frame, int]:
         """The frame and how many times smaller than its labels say it is."""
@@ -129,20 +140,33 @@ def _input_sizes(recipe: DataRecipe, preprocess: Preprocess) -> tuple[tuple[int,
     return recipe.input_sizes or (preprocess.input_wh,)
 
 
-def _collate(items: list[_Item | InputError]) -> _Stack | InputError:
-    good: list[_Item] = []
-    for item in items:
-        if isinstance(item, InputError):
-            return item
-        good.append(item)
-    return _Stack(
-        np.stack([item.image for item in good]),
-        [item.boxes for item in good],
-        [item.person_ids for item in good],
-        [item.name for item in good],
-        [message for item in good for message in item.skipped],
-        sum(item.outside for item in good),
-    )
+class _Collate:
+    """Puts images together, in a slot of shared memory where there are slots."""
+
+    def __init__(self, slots: BatchSlots | None) -> None:
+        self._slots = slots
+
+    def __call__(self, items: list[_Item | InputError]) -> _Stack | InputError:
+        good: list[_Item] = []
+        for item in items:
+            if isinstance(item, InputError):
+                return item
+            good.append(item)
+        return _Stack(
+            self._together([item.image for item in good], good[0].step),
+            [item.boxes for item in good],
+            [item.person_ids for item in good],
+            [item.name for item in good],
+            [message for item in good for message in item.skipped],
+            sum(item.outside for item in good),
+        )
+
+    def _together(self, images: list[Frame], step: int) -> Frame | _Slot:
+        if self._slots is None:
+            return np.stack(images)
+        slot = _Slot(step % self._slots.count, (len(images), *images[0].shape))
+        np.stack(images, out=self._slots.view(*slot))
+        return slot
 
 
 def _start_worker(_: int) -> None:
@@ -197,14 +221,20 @@ class TrainingLoader:
         if (dropped := getattr(dataset, "dropped_boxes", None)) is not None:
             self.record["dropped_boxes"] = dropped
         workers = data_recipe.workers
+        self._slots: BatchSlots | None = None
+        if workers and BatchSlots.possible():
+            # A batch is asked for when one of the PREFETCH * workers under way is taken; that one is copied before the
+            # next is taken. So the slot that is written is never one that is still to be read.
+            largest = max(width * height * 3 for width, height in _input_sizes(data_recipe, preprocess))
+            self._slots = BatchSlots(PREFETCH * workers + 1, largest * batch_images)
         self._loader: DataLoader[Any] = DataLoader(
             _Varied(dataset, data_recipe, preprocess, seed),
             batch_sampler=self._batches,
             num_workers=workers,
-            collate_fn=_collate,
+            collate_fn=_Collate(self._slots),
             worker_init_fn=_start_worker,
             persistent_workers=workers > 0,
-            prefetch_factor=2 if workers else None,
+            prefetch_factor=PREFETCH if workers else None,
         )
 
     def set_epoch(self, epoch: int, start_step: int = 0) -> None:
@@ -221,11 +251,18 @@ class TrainingLoader:
                 raise stack
             self._note(stack)
             yield Batch(
-                torch.from_numpy(stack.images),
+                torch.from_numpy(self._pixels(stack.images)),
                 [torch.from_numpy(boxes) for boxes in stack.boxes],
                 [torch.from_numpy(ids) for ids in stack.person_ids],
                 stack.names,
             )
+
+    def _pixels(self, images: Frame | _Slot) -> Frame:
+        if not isinstance(images, _Slot):
+            return images
+        assert self._slots is not None
+        pixels: Frame = self._slots.view(*images).copy()
+        return pixels
 
     def _note(self, stack: _Stack) -> None:
         self.record["boxes_outside"] += stack.outside

@@ -19,6 +19,7 @@ class SampleKey:
     """One place in an epoch: everything that decides what is loaded there."""
 
     epoch: int
+    step: int
     position: int
     index: int
     input_wh: tuple[int, int]
@@ -188,7 +189,7 @@ class EpochBatches:
                 wanted, place = divmod(epoch * self._epoch_images + position, self._rounds.length)
                 if wanted != round_number:
                     round_number, order = wanted, self._rounds.order(wanted)
-                batch.append(SampleKey(epoch, position, int(order[place]), input_wh))
+                batch.append(SampleKey(epoch, step, position, int(order[place]), input_wh))
             yield batch
 
     def _input_wh(self, epoch: int, step: int) -> tuple[int, int]:
