@@ -4,8 +4,9 @@ Frames that are labelled become images. The proposal is written in one of two la
 data set folder (docs/conventions.md), or ``mot``, a MOTChallenge sequence with a zip for CVAT.
 
 CVAT reads "MOT 1.1" from a zip with ``gt/gt.txt`` and ``gt/labels.txt``, the names of the classes from 1 on, and takes
-frame n for the n-th image of its task. So images are numbered from 1 without gaps whichever frames they are of, and
-``seqinfo.ini`` stays out of the zip: with it CVAT's reader counts a frame 0, which the task does not have.
+frame n for the n-th image of its task. So images are numbered from 1 without gaps whichever frames they are of. CVAT's
+reader is Datumaro; ``seqinfo.ini`` stays out of the zip, as early ones made a frame 0 of it, which no task has, and
+1.13 refuses a frame rate that is not whole.
 
 Boxes and numbers are written, pictures of people only as parts of frames, embeddings never.
 """

@@ -99,7 +99,7 @@ def test_every_third_frame(root: Path, tmp_path: Path, layout: str, images: str,
 
 
 def test_the_zip_for_cvat(root: Path, tmp_path: Path) -> None:
-    """No seqinfo.ini: with it CVAT's reader makes a frame 0, which no task has."""
+    """No seqinfo.ini, over which some of CVAT's readers stumble."""
     propose(root, tmp_path / "out", LabelSettings(every=10))
     with zipfile.ZipFile(tmp_path / "out/cvat.zip") as archive:
         files = {name: archive.read(name).decode() for name in archive.namelist()}
