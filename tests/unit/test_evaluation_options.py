@@ -17,6 +17,7 @@ from personsearch.benchmarks.collecting import Collected
 from personsearch.benchmarks.evaluation_scale import Workload, draw, measure_scale
 from personsearch.benchmarks.results import read_results
 from personsearch.benchmarks.stored_detections import read_detections, write_detections
+from personsearch.cli.bench import app as bench
 from personsearch.cli.evaluate import evaluate
 from personsearch.core.detections import Detections
 from personsearch.core.errors import InputError
@@ -276,3 +277,8 @@ def test_a_drawn_workload_can_be_searched(gallery: int | None) -> None:
     figures = measure_scale(small)
     assert (figures.queries, figures.images) == (12, 40)
     assert 0 < figures.input_gib <= figures.peak_gib
+
+
+def test_an_unknown_workload_is_refused() -> None:
+    with pytest.raises(InputError, match="workload is `huge`; expected one of prw, cuhk-sysu-100, cuhk-sysu-4000"):
+        CliRunner().invoke(bench, ["evaluator", "huge"], catch_exceptions=False)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from personsearch.cli import bench_loader, require
+from personsearch.cli import bench_composites, bench_loader, require
 from personsearch.core.errors import InputError
 
 if TYPE_CHECKING:
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(help="Measure operations, latency, re-entry and the evaluator.", no_args_is_help=True)
 app.command("loader")(bench_loader.loader)
+app.command("composites")(bench_composites.composites)
 Save = Annotated[Path | None, typer.Option(help="Folder for the JSON record of the figures.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON in place of the table.")]
 Threads = Annotated[int | None, typer.Option(min=1, help="CPU threads; the engine's choice if absent.")]
@@ -91,7 +92,7 @@ def latency(
         systems[name] = _open(path, threads)
     from personsearch.benchmarks.latency import generated_frames, measure_latency
 
-    results = measure_latency(systems, generated_frames(min(rounds, 32), _size(size), seed=0), rounds=rounds)
+    results = measure_latency(systems, generated_frames(min(rounds, 32), parse_size(size), seed=0), rounds=rounds)
     for result in results:
         if save is not None:
             figures = {
@@ -184,7 +185,7 @@ def evaluator(
 
     if workload not in WORKLOADS:
         raise InputError(f"workload is `{workload}`", expected=f"one of {', '.join(WORKLOADS)}")
-    base = WORKLOADS[workload]
+    base, load = WORKLOADS[workload], os.getloadavg()[0]
     runs = {
         "1x": measure_scale(base),
         "10x_queries": measure_scale(base.grown(queries=10)),
@@ -199,6 +200,7 @@ def evaluator(
             "gallery_images": str(base.gallery or "all"),
             "embedding_dim": str(base.embedding_dim),
             "threads": os.environ.get("OMP_NUM_THREADS", "NumPy's choice"),
+            "load_before": f"load average {load:.1f}",
         }
         _record("evaluator", workload, figures, "", settings, save)
     if as_json:
@@ -219,7 +221,8 @@ def _open(path: Path, threads: int | None) -> SearchSystem:
     return open_system(path, threads)
 
 
-def _size(text: str) -> tuple[int, int]:
+def parse_size(text: str) -> tuple[int, int]:
+    """``WIDTHxHEIGHT`` in pixels; `InputError` where it is something else."""
     width, cross, height = text.lower().partition("x")
     if not (cross and width.isdecimal() and height.isdecimal() and int(width) > 0 and int(height) > 0):
         raise InputError(f"size is `{text}`", expected="WIDTHxHEIGHT in pixels, such as 1280x720")

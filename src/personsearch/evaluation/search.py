@@ -35,8 +35,8 @@ from personsearch.evaluation.ranking import QueryRanking, average_precision, fir
 from personsearch.evaluation.rules import Mode, rules_of
 from personsearch.evaluation.truth import LabelledImage, SearchQuery, check_images
 
-BLOCK_VALUES = 1 << 24
-"""Similarities held at once: 64 MiB of float32, whatever the number of queries."""
+BLOCK_VALUES = 1 << 25
+"""Similarities held at once: 128 MiB of float32, whatever the number of queries."""
 
 
 @dataclass(frozen=True)
