@@ -68,6 +68,12 @@ class AnswerTable:
     offsets: Indices
     rows: Indices
 
+    def candidates(self, groups: Indices) -> tuple[Indices, Indices]:
+        """How many detections each of these entries has, and the rows of all."""
+        first = self.offsets[groups]
+        counts = self.offsets[groups + 1] - first
+        return counts, self.rows[ranges(first, counts)]
+
     def of_person(self, person_id: int) -> slice:
         """The entries of one person."""
         first, last = np.searchsorted(self.person_ids, [person_id, person_id + 1])

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from personsearch.core.detections import FloatArray
-from personsearch.evaluation.answers import AnswerTable, DetectionTable, covering_rows, ranges
+from personsearch.evaluation.answers import AnswerTable, DetectionTable, covering_rows
 from personsearch.evaluation.rules import SearchRules
 from personsearch.evaluation.truth import Indices, SearchQuery
 
@@ -130,10 +130,9 @@ class SearchPlanner:
         group_of[shown_in] = np.arange(part.start, part.stop)
         groups = group_of[images]
         shown = np.flatnonzero(groups >= 0)
-        groups = groups[shown]
-        first, counts = self._answers.offsets[groups], np.diff(self._answers.offsets)[groups]
+        counts, candidates = self._answers.candidates(groups[shown])
         held = counts > 0
-        return shown, shown[held], counts[held], self._answers.rows[ranges(first[held], counts[held])]
+        return shown, shown[held], counts[held], candidates
 
     def _by_statement(
         self, query: SearchQuery, gallery: Indices, positions: Indices
