@@ -83,6 +83,11 @@ class Cast:
         rows = self._rows[camera][person_id]
         return int(rows[int(rng.integers(len(rows)))])
 
+    def crops_by(self, camera: int) -> IntArray:
+        """Every crop that ``camera`` took of somebody of this split, with identity or without."""
+        people = [*self._rows[camera].values(), *self._strangers.get(camera, {}).values()]
+        return np.sort(np.concatenate(people))
+
     def passer_by(self, camera: int, rng: np.random.Generator) -> int | None:
         """A crop by ``camera`` of someone without identity, none where it took none."""
         strangers = list(self._strangers.get(camera, {}).values())

@@ -72,8 +72,7 @@ class _Studio:
                 self.cameras[number] = Camera(
                     number, streets, people, image_wh=spec.image_wh, colour=spec.camera_colour, seed=spec.seed
                 )
-                rows = np.flatnonzero((self.crops.camera_numbers == number) & self.crops.usable)
-                self.decoys[number] = Decoys(self.crops, rows, streets)
+                self.decoys[number] = Decoys(self.crops, self.cast.crops_by(number), streets)
 
 
 class CompositeDataset:

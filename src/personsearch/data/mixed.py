@@ -9,12 +9,15 @@ import numpy as np
 from personsearch.core.seeding import rng_for
 from personsearch.data.sample import UNLABELLED, Frame, Query, Sample, SearchDataset
 
+_CAMERAS_A_PART = 1000
+
 
 class MixedDataset:
     """Draws each index from one of several data sets, by a seeded choice that never changes.
 
-    The first data set keeps its identities; people of the others become unlabelled. A mix is for training: it
-    has no queries, as an index may show a frame of any of its parts.
+    The first data set keeps its identities; people of the others become unlabelled, and their cameras are counted
+    from 1000 on, 2000 on and so forth, as they are none of the first's. A mix is for training: it has no queries, as
+    an index may show a frame of any of its parts.
 
     Args:
         first: the data set whose identities are learnt; index i of the mix is its frame i, where it is drawn.
@@ -43,21 +46,23 @@ class MixedDataset:
     def __len__(self) -> int:
         return len(self._first)
 
-    def _source(self, index: int) -> tuple[SearchDataset, int, bool]:
+    def _source(self, index: int) -> tuple[SearchDataset, int, int]:
+        """Data set, index in it, and its place among the parts."""
         rng = rng_for(self._seed, "mix", index)
         part = int(np.searchsorted(self._limits, rng.random(), side="right"))
         if part == len(self._others):
-            return self._first, index, True
+            return self._first, index, 0
         other = self._others[part]
-        return other, int(rng.integers(len(other))), False
+        return other, int(rng.integers(len(other))), part + 1
 
     def __getitem__(self, index: int) -> Sample:
-        source, inner, labelled = self._source(index)
+        source, inner, part = self._source(index)
         sample = source[inner]
-        if labelled:
+        if part == 0:
             return sample
         ids = np.where(sample.person_ids >= 0, UNLABELLED, sample.person_ids)
-        return Sample(sample.image_path, sample.boxes_xyxy, ids, sample.camera_id, sample.frame_index, sample.image_wh)
+        camera_id = _CAMERAS_A_PART * part + sample.camera_id
+        return Sample(sample.image_path, sample.boxes_xyxy, ids, camera_id, sample.frame_index, sample.image_wh)
 
     def frame_bgr(self, index: int) -> Frame:
         """Pixels of frame ``index``, ``(H, W, 3)`` uint8 BGR; `InputError` where its file cannot be read."""

@@ -40,8 +40,8 @@ class Finish:
         """A finish for one patch in an image whose own detail is reduced by ``softness``."""
         draws = rng.random(6).tolist()
         return cls(
-            softness=max(1.0, softness * (0.6 + 0.9 * draws[0])),
-            feather_px=0.3 + 0.9 * draws[1] ** 2,
+            softness=max(1.0, softness * (0.6 + 0.7 * draws[0])),
+            feather_px=0.2 + 0.7 * draws[1] ** 2,
             edge=-0.25 + 0.3 * draws[2],
             tone=0.4 + 0.55 * draws[3],
             contrast=0.75 + 0.35 * draws[4],

@@ -12,7 +12,7 @@ from personsearch.core.geometry import clip_boxes
 from personsearch.data.cameras import Scene
 from personsearch.data.composite_spec import CompositeSpec
 from personsearch.data.crops import CropLibrary
-from personsearch.data.decoys import Decoys
+from personsearch.data.decoys import Decoys, Texture
 from personsearch.data.painting import NOBODY, Canvas, Finish, Patch, scaled_patch
 from personsearch.data.sample import IGNORE, UNLABELLED, FloatArray, Frame, IntArray
 
@@ -25,9 +25,15 @@ _HEIGHT_SPREAD = 0.06
 # Feet may be below the picture by this share of its height.
 _BELOW_EDGE = 0.03
 _TRIES = 8
+_PERSON_SHAPED = 0.75
 
-
-Kind = Literal["person", "decoy", "occluder"]
+Kind = Literal["person", "decoy of street", "decoy of surroundings", "decoy of clothes", "thing", "occluder"]
+"""A decoy has a person's shape; a thing is a decoy of another shape, an occluder one that hides somebody."""
+_DECOYS: dict[Texture, Kind] = {
+    "street": "decoy of street",
+    "surroundings": "decoy of surroundings",
+    "clothes": "decoy of clothes",
+}
 
 
 @dataclass(frozen=True)
@@ -126,15 +132,18 @@ class ScenePainter:
         ratio = self._spec.decoy_share / (1 - self._spec.decoy_share)
         decoys = int(self._rng.poisson(ratio * sum(self._spec.people) / 2))
         steps: list[tuple[Place, tuple[int, int] | None]] = [(place, (crop, label)) for place, crop, label in people]
-        steps += [(place, None) for place in (self._decoy_place() for _ in range(decoys)) if place is not None]
+        for _ in range(decoys):
+            decoy_place = self._decoy_place([place for place, _, _ in people])
+            if decoy_place is not None:
+                steps.append((decoy_place, None))
         for place, person in sorted(steps, key=lambda step: step[0].feet_xy[1]):
             if person is None:
                 self._paste_decoy(place)
             else:
                 self._paste_person(place, *person)
 
-    def _decoy_place(self) -> Place | None:
-        place = self.place([])
+    def _decoy_place(self, near: list[Place]) -> Place | None:
+        place = self.place(near)
         if self._rng.random() < _FLOATING_DECOYS:
             image_w, image_h = self._spec.image_wh
             feet_xy = (float(self._rng.uniform(0, image_w)), float(self._rng.uniform(0.3, 1.0)) * image_h)
@@ -154,14 +163,14 @@ class ScenePainter:
             self._occlude(box)
 
     def _paste_decoy(self, place: Place) -> None:
-        if self._rng.random() < 0.75:
-            bgr, alpha = self._decoys.person_shaped(self._rng)
-            self._paste_cutout(place, bgr, alpha, "decoy")
+        if self._rng.random() < _PERSON_SHAPED:
+            texture, bgr, alpha = self._decoys.person_shaped(self._rng)
+            self._paste_cutout(place, bgr, alpha, _DECOYS[texture])
             return
         height = max(8, round(place.height_px * float(self._rng.uniform(0.4, 1.1))))
         width = max(6, round(height * float(self._rng.uniform(0.3, 1.2))))
-        kind = str(self._rng.choice(("block", "bush")))
-        self._paste_thing(kind, (width, height), place.feet_xy, "decoy")
+        shape = str(self._rng.choice(("block", "bush")))
+        self._paste_thing(shape, (width, height), place.feet_xy, "thing")
 
     def _paste_cutout(
         self, place: Place, bgr: Frame, alpha: Frame, kind: Kind
