@@ -15,6 +15,8 @@ from typing import Any
 
 import matplotlib
 
+from personsearch.benchmarks.report.style import CSS
+
 matplotlib.use("svg")  # draws without a display
 import matplotlib.pyplot as plt
 
@@ -71,6 +73,87 @@ class Panel:
     x_label: str
     lines: tuple[Line, ...]
     logarithmic: bool = False
+
+
+@dataclass(frozen=True)
+class Curve:
+    """Points over a quantity that is no count of steps, with the span that each was found in.
+
+    Attributes:
+        name: shown in the legend.
+        xs: where.
+        ys: values, shown as markers joined by lines.
+        low: lower end of each value's span.
+        high: upper end of each value's span.
+        colour: as in `Line`.
+    """
+
+    name: str
+    xs: Sequence[float]
+    ys: Sequence[float]
+    low: Sequence[float]
+    high: Sequence[float]
+    colour: int
+
+
+def curve_panel(
+    curves: Sequence[Curve],
+    *,
+    x_label: str,
+    y_label: str,
+    description: str,
+    logarithmic: bool = False,
+    chosen: float | None = None,
+) -> str:
+    """Curves on one set of axes as SVG, percent from 0 to 100 upwards.
+
+    Args:
+        curves: with values in [0, 1].
+        x_label: of the axis along.
+        y_label: of the axis up.
+        description: read to those who cannot see it.
+        logarithmic: along x; every point's place is then written on the axis.
+        chosen: a place along x to mark.
+    """
+    with _drawing(1, 3.4) as (figure, (axis,)):
+        for curve in curves:
+            axis.fill_between(
+                curve.xs,
+                [100 * value for value in curve.low],
+                [100 * value for value in curve.high],
+                color=SERIES[curve.colour],
+                alpha=0.18,
+                linewidth=0,
+            )
+            axis.plot(
+                curve.xs,
+                [100 * value for value in curve.ys],
+                color=SERIES[curve.colour],
+                label=curve.name,
+                marker="o",
+                markersize=4,
+            )
+        if logarithmic:
+            axis.set_xscale("log")
+            places = sorted({round(x) for curve in curves for x in curve.xs})
+            axis.set_xticks(places, [f"{place:,}" for place in places])
+            axis.minorticks_off()
+        if chosen is not None:
+            axis.axvline(chosen, color=INK, linewidth=1.2, linestyle=(0, (4, 3)), label=f"chosen: {chosen:g}")
+        axis.set_ylim(0, 102)
+        axis.set_xlabel(x_label)
+        axis.set_ylabel(y_label)
+        axis.legend()
+        return _svg(figure, description)
+
+
+def standalone(svg: str) -> str:
+    """A chart as a file of its own: with the page's colours, light or dark, and a size."""
+    variables = CSS[CSS.index(":root") : CSS.index("* {")]
+    background = "svg { background: var(--paper); }"
+    start = svg.index(">") + 1
+    head = svg[:start].replace("<svg", '<svg width="1040"', 1)
+    return f'<?xml version="1.0" encoding="UTF-8"?>\n{head}<style>{variables}{background}</style>{svg[start:]}\n'
 
 
 def line_panels(panels: Sequence[Panel], description: str) -> str:

@@ -45,12 +45,12 @@ def evaluate(
 
     Example: personsearch evaluate artifacts/street data/prw --mode compat --cws --json
     """
-    options = _options(mode, query_features, cws, cbgm, coco, score_threshold)
+    options = evaluation_options(mode, query_features, cws, cbgm, coco, score_threshold)
     from personsearch.benchmarks.accuracy import measure_histogram, score
     from personsearch.data import open_dataset
 
     opened = open_dataset(dataset, split, protocol)
-    collected = _collect(model, opened, dataset, threads)
+    collected = collect_model(model, opened, dataset, threads)
     if detections is not None:
         from personsearch.benchmarks.stored_detections import write_detections
 
@@ -129,9 +129,14 @@ def _rules(result: AccuracyResult) -> str:
     return ", ".join(parts)
 
 
-def _options(
+def evaluation_options(
     mode: str, query_features: str, cws: bool, cbgm: str | None, coco: bool, score_threshold: float | None
 ) -> EvaluationOptions:
+    """What the command line's options say, checked before anything is loaded.
+
+    Raises:
+        InputError: an option has a value that it cannot have, or needs a package that is not installed.
+    """
     if mode not in MODES:
         raise InputError(f"--mode is `{mode}`", expected=f"one of {', '.join(MODES)}")
     if query_features not in QUERY_FEATURES:
@@ -159,7 +164,12 @@ def _options(
     )
 
 
-def _collect(model: Path, dataset: SearchDataset, root: Path, threads: int | None) -> Collected:
+def collect_model(model: Path, dataset: SearchDataset, root: Path, threads: int | None) -> Collected:
+    """What a model finds in a split, or what a file of detections says that one found.
+
+    Raises:
+        InputError: neither, or a frame cannot be read.
+    """
     from personsearch.benchmarks.systems import checkpoint_file, open_system, system_name
 
     if model.suffix == ".npz":
