@@ -114,6 +114,22 @@ def test_padding_keeps_its_grey_level() -> None:
     assert not (image[:, 32:64] == PREPROCESS.pad_value).all()
 
 
+def test_a_cut_person_does_not_reach_into_the_padding() -> None:
+    """A square frame shown in part in a wide input: grey bars of 16 pixels at both sides, whatever was cut away."""
+    frame = np.random.default_rng(0).integers(120, 256, (60, 60, 3), dtype=np.uint8)
+    boxes = np.array([[0, 0, 40, 30], [30, 20, 60, 60]], dtype=np.float32)
+    transform = TrainingTransform(recipe(zoom=(1.2, 1.9), flip=0.5, photometric=1.0), PREPROCESS)
+    touched = 0
+    for seed in range(30):
+        image, moved, _ = transform(frame, boxes, np.array([0, 1]), np.random.default_rng(seed))
+        assert (moved[:, [0, 2]] >= 16).all()
+        assert (moved[:, [0, 2]] <= 80).all()
+        assert (image[:, :16] == PREPROCESS.pad_value).all()
+        assert (image[:, 80:] == PREPROCESS.pad_value).all()
+        touched += int((moved[:, 0] == 16).any())
+    assert touched > 5
+
+
 def test_source_frame_is_not_written_to() -> None:
     frame = np.random.default_rng(0).integers(0, 256, (64, 96, 3), dtype=np.uint8)
     before = frame.copy()

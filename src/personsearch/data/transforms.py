@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from personsearch.core.geometry import Boxes, box_area, clip_boxes
+from personsearch.core.geometry import Boxes, box_area
 from personsearch.core.preprocess import Preprocess
 from personsearch.core.recipes import DataRecipe
 from personsearch.data.sample import IGNORE, FloatArray, Frame, IntArray
@@ -74,7 +74,8 @@ class TrainingTransform:
 
         Returns:
             ``(input H, input W, 3)`` uint8; ``(M, 4)`` boxes in input pixels, cut at the edges; ``(M,)``
-            ids. A person less than `MIN_VISIBLE` inside becomes a region to ignore; one outside is dropped.
+            ids. Nothing of a box lies in the padding. A person less than `MIN_VISIBLE` inside becomes a region
+            to ignore; one outside is dropped.
         """
         recipe, preprocess = self._recipe, self._preprocess
         if zoom is None:
@@ -85,8 +86,10 @@ class TrainingTransform:
         image, letterbox = preprocess.letterbox(_cut(frame_bgr, window, preprocess))
         origin = np.tile(window[:2], 2)
         boxes = letterbox.to_input(boxes_xyxy - origin)
+        # Of the frame only what lies in the window is shown; people in the rest must not reach into the padding.
+        view = np.array([*letterbox.pad_xy, *np.add(letterbox.pad_xy, letterbox.resized_wh)])
         content = letterbox.to_input(np.array([[0.0, 0.0, *source_wh]]) - origin)
-        x1, y1, x2, y2 = np.rint(clip_boxes(content, preprocess.input_wh)[0]).astype(int)
+        x1, y1, x2, y2 = np.rint(_cut_at(content, view)[0]).astype(int)
         if image is frame_bgr or np.shares_memory(image, frame_bgr):
             image = image.copy()
         pixels = vary_colour(image[y1:y2, x1:x2], recipe.photometric, rng)
@@ -96,7 +99,8 @@ class TrainingTransform:
             image = np.asarray(cv2.flip(image, 1), dtype=np.uint8)
             boxes = boxes[:, [2, 1, 0, 3]]
             boxes[:, [0, 2]] = preprocess.input_wh[0] - boxes[:, [0, 2]]
-        seen, ids = _visible(boxes, person_ids, preprocess.input_wh)
+            view[[0, 2]] = preprocess.input_wh[0] - view[[2, 0]]
+        seen, ids = _visible(boxes, person_ids, view)
         # Drawn last: whatever else a seed gives stays the same with and without.
         people = seen[ids != IGNORE]
         if recipe.erase_in == "people":
@@ -140,8 +144,13 @@ def _cut(frame_bgr: Frame, window: tuple[int, int, int, int], preprocess: Prepro
     return canvas
 
 
-def _visible(boxes_xyxy: Boxes, person_ids: IntArray, input_wh: tuple[int, int]) -> tuple[FloatArray, IntArray]:
-    clipped = clip_boxes(boxes_xyxy, input_wh)
+def _cut_at(boxes_xyxy: Boxes, view_xyxy: NDArray[np.int64]) -> Boxes:
+    cut: Boxes = np.clip(boxes_xyxy, np.tile(view_xyxy[:2], 2), np.tile(view_xyxy[2:], 2))
+    return cut
+
+
+def _visible(boxes_xyxy: Boxes, person_ids: IntArray, view_xyxy: NDArray[np.int64]) -> tuple[FloatArray, IntArray]:
+    clipped = _cut_at(boxes_xyxy, view_xyxy)
     area = box_area(clipped)
     hidden = area < MIN_VISIBLE * box_area(boxes_xyxy)
     thin = (clipped[:, 2:] - clipped[:, :2] < MIN_SIDE_PX).any(axis=1)
