@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -35,6 +36,7 @@ def composites(
     if size is not None:
         spec = spec.model_copy(update={"image_wh": parse_size(size)})
     dataset = CompositeDataset(spec, "train")
+    busy = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
     speed = measure_composites(dataset, images)
     seam = measure_seam(dataset, min(seam_images, len(dataset))) if seam_images else None
     shape = f"{spec.image_wh[0]}x{spec.image_wh[1]}"
@@ -48,6 +50,7 @@ def composites(
             "pastes": (speed.pastes, "pastes/image"),
         }
         settings = {"size": shape, "processes": "1", "threads": "1", "rounds": f"3 of {images} images, medians"}
+        settings["load_before"] = "unknown" if busy is None else f"{busy:.2f} processes (average of one minute)"
         if seam is not None:
             figures |= {f"rim_{name}": (value, "share told right") for name, value in seam.accuracy.items()}
             settings |= {f"rim_{name}": f"{count} silhouettes of each kind" for name, count in seam.examples.items()}
