@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -104,6 +104,13 @@ class QueryOutcome(StrictModel):
     average_precision: float | None = Field(description="none where the gallery does not show the person")
     first_hit_rank: int | None = Field(description="from 1; none where the person was not found")
     answers: int = Field(description="gallery images to find")
+
+
+class Asking(Protocol):
+    """Anything with queries: a data set, or other galleries for one."""
+
+    @property
+    def queries(self) -> tuple[Query, ...]: ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -209,7 +216,7 @@ def score(
 
 def prepare_search(
     collected: Collected,
-    dataset: SearchDataset,
+    dataset: Asking,
     options: EvaluationOptions,
     *,
     boxes: Literal["detections", "true boxes"] = "detections",

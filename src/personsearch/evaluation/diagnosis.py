@@ -58,9 +58,10 @@ class AnswerOutcome:
         image: that shows the person.
         boxes_xyxy: ``(B, 4)`` the person's true boxes there, of which any will do.
         kind: see the module.
-        rank: of the right detection, from 1; none where there is none, as for the next two.
-        row: of the right detection in the detections of its image.
-        similarity: of the right detection.
+        rank: of the right detection, from 1; none where there is none.
+        similarity: of the right detection; none where there is none.
+        row: of the right detection in the detections of its image; where the person is mislocalised, of the one that
+            overlaps most; none where the person was missed.
         overlap: largest IoU of the true boxes with the right detection, or else with one that shows nobody else.
         wrong_above: wrong detections at least as similar; 0 for an answer that was not found.
         confuser: who holds most of these, and what they cost this answer; none where there is none.
@@ -70,8 +71,8 @@ class AnswerOutcome:
     boxes_xyxy: FloatArray
     kind: AnswerKind
     rank: int | None
-    row: int | None
     similarity: float | None
+    row: int | None
     overlap: float
     wrong_above: int
     confuser: Confuser | None
@@ -173,8 +174,8 @@ class Diagnoser:
                     boxes_xyxy=box,
                     kind=kind,
                     rank=position + 1 if found[number] else None,
-                    row=int(ranking.rows[position]) if found[number] else None,
                     similarity=float(right[number]) if found[number] else None,
+                    row=int(ranking.rows[position]) if position >= 0 else None,
                     overlap=float(overlaps[number]),
                     wrong_above=int(actual.wrong[number]) if found[number] else 0,
                     confuser=actual.confuser_of(number, ranking, answers) if found[number] else None,
