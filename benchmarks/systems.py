@@ -103,13 +103,14 @@ class EngineSystem:
     Args:
         artifact: the folder.
         threads: CPU threads of one inference, or none for the engine's own choice.
+        score_threshold: detections from this score on; none for the artifact's own.
 
     Raises:
         InputError: not an artifact, or one that was changed.
     """
 
-    def __init__(self, artifact: Path, threads: int | None = None) -> None:
-        self.engine = open_engine(artifact, threads)
+    def __init__(self, artifact: Path, threads: int | None = None, score_threshold: float | None = None) -> None:
+        self.engine = open_engine(artifact, threads, score_threshold=score_threshold)
 
     @property
     def score_threshold(self) -> float:
@@ -130,24 +131,30 @@ class EngineSystem:
         return self.engine.embed(frame, boxes_xyxy)
 
 
-def open_system(path: Path, threads: int | None = None) -> SearchSystem:
+def open_system(path: Path, threads: int | None = None, *, score_threshold: float | None = None) -> SearchSystem:
     """Opens a checkpoint file, a run folder with a ``checkpoint.pt``, or an artifact folder.
 
-    ``threads`` limits the CPU threads of an engine; of torch, for the whole process.
+    Args:
+        path: of the model.
+        threads: CPU threads of an engine; of torch, for the whole process.
+        score_threshold: reports detections from this score on; none for the model's own.
 
     Raises:
         InputError: none of these, or what is there is damaged.
     """
     checkpoint = checkpoint_file(path)
     if checkpoint is None:
-        return EngineSystem(path, threads)
+        return EngineSystem(path, threads, score_threshold)
     import torch
 
     from personsearch.models.checkpoint import load_model
 
     if threads is not None:
         torch.set_num_threads(threads)
-    return TorchSystem(load_model(checkpoint)[0], sha256_file(checkpoint))
+    model, _ = load_model(checkpoint)
+    if score_threshold is not None:
+        model.score_threshold = score_threshold
+    return TorchSystem(model, sha256_file(checkpoint))
 
 
 def system_name(path: Path) -> str:

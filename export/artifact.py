@@ -53,8 +53,14 @@ def write_artifact(out: Path, graphs: Path, manifest: Manifest) -> None:
         _describe(part, manifest)
 
 
-def update_figures(artifact: Path, figures: dict[str, Any], match_threshold: float | None = None) -> Manifest:
-    """Adds measured figures, and the calibrated match threshold, to an artifact's manifest and model card.
+def update_figures(
+    artifact: Path,
+    figures: dict[str, Any],
+    match_threshold: float | None = None,
+    *,
+    score_threshold: float | None = None,
+) -> Manifest:
+    """Adds measured figures, and calibrated thresholds, to an artifact's manifest and model card.
 
     The manifest is replaced in one step; the card, which is written from it, just before.
 
@@ -62,6 +68,7 @@ def update_figures(artifact: Path, figures: dict[str, Any], match_threshold: flo
         artifact: the folder.
         figures: added to the manifest's, replacing those of the same name; plain values.
         match_threshold: cosine in [-1, 1], or none to leave it.
+        score_threshold: of detections, in [0, 1], or none to leave it.
 
     Returns:
         The new manifest.
@@ -81,6 +88,8 @@ def update_figures(artifact: Path, figures: dict[str, Any], match_threshold: flo
     content["figures"] = {**content["figures"], **figures}
     if match_threshold is not None:
         content["match_threshold"] = match_threshold
+    if score_threshold is not None:
+        content["score_threshold"] = score_threshold
     changed = validate(Manifest, content, where=str(artifact / MANIFEST_NAME))
     _describe(artifact, changed)
     return changed

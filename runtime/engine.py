@@ -86,13 +86,21 @@ def default_artifact() -> Path:
     return artifact
 
 
-def open_engine(artifact: Path | None = None, threads: int | None = None, *, device: Device = "cpu") -> Engine:
+def open_engine(
+    artifact: Path | None = None,
+    threads: int | None = None,
+    *,
+    device: Device = "cpu",
+    score_threshold: float | None = None,
+) -> Engine:
     """Loads an artifact, its hashes checked first.
 
     Args:
         artifact: the folder, or none for the one that ships with the package.
         threads: CPU threads inside one inference, or none for the engine's own choice.
         device: ``cuda`` needs an ONNX Runtime with the CUDA provider; there is no silent way back to the CPU.
+        score_threshold: reports detections from this score on; none for the manifest's. The graph gives the
+            ``max_detections`` best of any score.
 
     Raises:
         InputError: not an artifact, a file does not match its hash, a graph does not match the manifest, or the
@@ -103,4 +111,5 @@ def open_engine(artifact: Path | None = None, threads: int | None = None, *, dev
 
     if threads is not None and threads < 1:
         raise InputError(f"threads is {threads}", expected="at least 1")
-    return OnnxEngine(default_artifact() if artifact is None else artifact, threads=threads, device=device)
+    place = default_artifact() if artifact is None else artifact
+    return OnnxEngine(place, threads=threads, device=device, score_threshold=score_threshold)

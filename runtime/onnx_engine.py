@@ -29,13 +29,24 @@ class OnnxEngine:
         artifact: the folder.
         threads: intra-op threads, or none for ONNX Runtime's choice (one a physical core).
         device: the execution provider; the CPU's is the only one that every installation has.
+        score_threshold: in place of the manifest's; ``spec`` then says so.
 
     Raises:
         InputError: see `personsearch.runtime.open_engine`.
     """
 
-    def __init__(self, artifact: Path, *, threads: int | None = None, device: Device = "cpu") -> None:
-        self._manifest = spec = load_artifact(artifact)
+    def __init__(
+        self,
+        artifact: Path,
+        *,
+        threads: int | None = None,
+        device: Device = "cpu",
+        score_threshold: float | None = None,
+    ) -> None:
+        spec = load_artifact(artifact)
+        if score_threshold is not None:
+            spec = spec.model_copy(update={"score_threshold": score_threshold})
+        self._manifest = spec
         self._artifact = artifact
         self._times = StageTimes()
         self._label = f"onnxruntime {ort.__version__}, {device}" + (f", {threads} threads" if threads else "")

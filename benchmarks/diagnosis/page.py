@@ -24,10 +24,10 @@ _CSS = """
 .case h3 { font-size: 14px; font-weight: 600; margin: 0; overflow-wrap: anywhere; }
 .case p { font-size: 13px; color: var(--ink-soft); margin: 2px 0 8px; }
 .row { display: flex; flex-wrap: wrap; gap: 6px 22px; align-items: flex-start; }
-.group { display: grid; grid-template-columns: repeat(var(--cells), 86px); gap: 4px 6px; }
+.group { display: grid; grid-template-columns: repeat(var(--cells), 94px); gap: 4px 6px; }
 .group > b { grid-column: 1 / -1; font-size: 12px; font-weight: 400; color: var(--ink-soft); min-height: 18px; }
-.group figure { margin: 0; width: 86px; }
-.group img { display: block; width: 86px; height: auto; border-radius: 5px; border: 3px solid var(--rule); }
+.group figure { margin: 0; width: 94px; }
+.group img { display: block; width: 94px; height: auto; border-radius: 5px; border: 3px solid var(--rule); }
 .group .good img { border-color: var(--good); }
 .group .bad img { border-color: var(--bad); }
 .group .lost img { border-color: var(--series-2); }

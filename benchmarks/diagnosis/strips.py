@@ -149,7 +149,7 @@ def _cut(frame: Image, box_xyxy: Box, margin: float, outlines: Sequence[tuple[Bo
     for box, colour in outlines or [(box_xyxy, _PALE_BGR)]:
         corners = (np.array(box).reshape(2, 2) - [left, top]) * [CELL_WH[0] / width, CELL_WH[1] / height]
         first, last = np.rint(corners).astype(int).tolist()
-        thick = 2 if outlines else 1
-        cv2.rectangle(cell, first, last, (20, 20, 20), thick + 2)
-        cv2.rectangle(cell, first, last, colour, thick)
+        if outlines:
+            cv2.rectangle(cell, first, last, (20, 20, 20), 4)
+        cv2.rectangle(cell, first, last, colour, 2 if outlines else 1)
     return np.asarray(cell, np.uint8)
