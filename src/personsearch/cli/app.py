@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from personsearch.cli import bench, data, demo, diagnose, distill, doctor, evaluate, export, stream, train
+from personsearch.cli import bench, calibrate, data, demo, diagnose, distill, doctor, evaluate, export, stream, train
 
 app = typer.Typer(
     name="personsearch",
@@ -19,6 +19,7 @@ app.command("train")(train.train)
 app.command("distill")(distill.distill)
 app.command("evaluate")(evaluate.evaluate)
 app.command("diagnose")(diagnose.diagnose)
+app.command("calibrate")(calibrate.calibrate)
 app.command("export")(export.export)
 app.command("stream")(stream.stream)
 app.add_typer(bench.app, name="bench")
