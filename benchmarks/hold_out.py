@@ -99,7 +99,7 @@ def hold_out(dataset: SearchDataset, share: float, seed: int) -> HoldOut:
         images = np.flatnonzero(np.isin(group_of, chosen))
         if _LEAST * target <= len(images) < count:
             return HoldOut(tuple(images.tolist()), unit, len(chosen))
-    picked = np.sort(rng_for(seed, "hold out", "images").permutation(count)[: round(target)])
+    picked = np.sort(rng_for(seed, "hold out", "images").permutation(count)[: min(round(target), count - 1)])
     return HoldOut(tuple(picked.tolist()), "images", len(picked))
 
 

@@ -143,7 +143,7 @@ def curve_panel(
         axis.set_ylim(0, 102)
         axis.set_xlabel(x_label)
         axis.set_ylabel(y_label)
-        axis.legend()
+        axis.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=6)
         return _svg(figure, description)
 
 
