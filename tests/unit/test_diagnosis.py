@@ -33,7 +33,9 @@ def write_folder(root: Path, *, pictures: bool = True) -> Path:
     rng = np.random.default_rng(3)
     (root / "annotations").mkdir(parents=True)
     (root / "frames").mkdir()
-    images, rows, queries = [], [], {}
+    images: list[dict[str, Any]] = []
+    rows: list[dict[str, Any]] = []
+    queries: dict[int, dict[str, Any]] = {}
     for index in range(IMAGES):
         frame = rng.integers(0, 255, (120, 200, 3), np.uint8)
         images.append({"id": index, "file_name": f"frames/{index:02d}.png", "width": 200, "height": 120,
@@ -69,7 +71,7 @@ def collect_roughly(dataset: SearchDataset, *, true_boxes: bool = True) -> Colle
     for sample in samples:
         kept = rng.random(len(sample.person_ids)) < 0.8
         shift = rng.integers(-22, 23, (len(sample.person_ids), 1)) * [1, 0, 1, 0]
-        boxes = (sample.boxes_xyxy + shift)[kept]
+        boxes = (sample.boxes_xyxy + shift)[kept].astype(np.float32)
         found.append(
             Detections(boxes, rng.uniform(0.5, 1, kept.sum()).astype(np.float32), embed(sample.person_ids[kept]))
         )
@@ -262,7 +264,9 @@ def test_the_command_writes_a_folder_and_the_same_again(dataset: SearchDataset, 
     queries = json.loads((out / "queries.json").read_text())
     assert [query["query"] for query in queries] == list(range(PEOPLE - 1))
     assert np.mean([query["average_precision"] for query in queries]) == pytest.approx(summary["mean_ap"])
-    assert cv2.imread(str(out / "worst.png")).shape[1] > 600
+    picture = cv2.imread(str(out / "worst.png"))
+    assert picture is not None
+    assert picture.shape[1] > 600
     page = (out / "index.html").read_text()
     assert page.count('class="case"') == 2
     assert "<script" not in page
