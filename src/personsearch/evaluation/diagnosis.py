@@ -33,7 +33,7 @@ from personsearch.core.geometry import box_iou
 from personsearch.evaluation.confusion import Confuser, stand
 from personsearch.evaluation.ranking import QueryRanking
 from personsearch.evaluation.rules import Mode, rules_of
-from personsearch.evaluation.shown import SOME_OVERLAP, Shown, shown_people
+from personsearch.evaluation.shown import SOME_OVERLAP, shown_people
 from personsearch.evaluation.truth import IGNORE_ID, Indices, LabelledImage, SearchQuery, check_images
 
 AnswerKind = Literal["right", "missed", "mislocalised", "confused", "ranked late"]
@@ -128,7 +128,11 @@ class Diagnoser:
             raise ValueError(f"late_after is {late_after}, expected 1 or more")
         self._predictions, self._truths, self._true_boxes = predictions, truths, true_boxes
         self._rules, self._late_after = rules_of(mode), late_after
-        self._shown: dict[int, Shown] = {}
+        shown = [shown_people(one.boxes_xyxy, truth) for one, truth in zip(predictions, truths, strict=True)]
+        # Flat, so that a query looks all of its detections up at once: row r of image i is row offsets[i] + r.
+        self._offsets = np.concatenate([[0], np.cumsum([len(one) for one in predictions])]).astype(np.int64)
+        self._person_ids = np.concatenate([np.zeros(0, np.int64), *(one.person_ids for one in shown)])
+        self._covers = np.concatenate([np.zeros(0, bool), *(one.covers for one in shown)])
 
     def diagnose(
         self, query: SearchQuery, query_embedding: FloatArray, ranking: QueryRanking, answers: int
@@ -147,7 +151,7 @@ class Diagnoser:
         positions = np.where(found, ranking.answer_ranks - 1, -1).astype(np.int64)
         overlaps, positions = self._overlaps(query.person_id, ranking, boxes, positions)
         bad = ~found & (overlaps >= SOME_OVERLAP)  # whose position is that of the detection to be moved
-        wrong, whom = ~ranking.right, self._whom(ranking)
+        wrong, whom = ~ranking.right, self._person_ids[self._offsets[ranking.images] + ranking.rows]
         right = np.where(found, _taken(ranking.similarities, positions), -np.inf)
         actual = stand(ranking.similarities, wrong, right, whom, self._late_after)
         by_repair = self._similarities_by_repair(query_embedding, ranking.answer_images, boxes)
@@ -196,20 +200,6 @@ class Diagnoser:
         boxes = [self._truths[i].boxes_xyxy[self._truths[i].person_ids == query.person_id] for i in images]
         return boxes if self._rules.any_box else [of_image[:1] for of_image in boxes]
 
-    def _of_image(self, image: int) -> Shown:
-        if image not in self._shown:
-            self._shown[image] = shown_people(self._predictions[image].boxes_xyxy, self._truths[image])
-        return self._shown[image]
-
-    def _whom(self, ranking: QueryRanking) -> Indices:
-        """``(K,)`` whom each ranked detection shows."""
-        order = np.argsort(ranking.images, kind="stable")
-        images, starts = np.unique(ranking.images[order], return_index=True)
-        whom = np.zeros(len(order), np.int64)
-        for image, part in zip(images.tolist(), np.split(order, starts[1:]), strict=True):
-            whom[part] = self._of_image(image).person_ids[ranking.rows[part]]
-        return whom
-
     def _overlaps(
         self, person_id: int, ranking: QueryRanking, boxes: Sequence[FloatArray], positions: Indices
     ) -> tuple[NDArray[np.float64], Indices]:
@@ -225,8 +215,8 @@ class Diagnoser:
             else:
                 near = np.flatnonzero((ranking.images == image) & ~ranking.right)
                 near = near[~np.isin(near, taken)]
-                shown, rows = self._of_image(image), ranking.rows[near]
-                near = near[~shown.covers[rows] | (shown.person_ids[rows] == person_id)]
+                flat = self._offsets[image] + ranking.rows[near]
+                near = near[~self._covers[flat] | (self._person_ids[flat] == person_id)]
             if len(near):
                 detected = self._predictions[image].boxes_xyxy[ranking.rows[near]]
                 iou = box_iou(detected.astype(np.float64), true_boxes.astype(np.float64)).max(axis=1)
