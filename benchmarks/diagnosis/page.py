@@ -85,9 +85,9 @@ def diagnosis_page(summary: DiagnosisSummary, curve: GalleryCurve | None, worst:
 
 _LEGEND = (
     '<p class="soft">The queries of lowest average precision, one a person. Of the answers only errors are shown, '
-    "a few of each kind: ✓ found, at this rank (green); – missed or mislocalised (orange), with the person's true "
-    "box in green and the detection in orange. ✗ wrong detections that stand before an answer (red): for everyone who is shown the most "
-    "similar one.</p>"
+    "a few of each kind: ✓ found, at this rank (green); – missed or mislocalised (orange), with the person's true box "
+    "in green and the detection in orange. ✗ wrong detections that stand before an answer (red): for everyone who is "
+    "shown the most similar one.</p>"
 )
 
 
