@@ -1,0 +1,59 @@
+"""What a student can be told about the knowledge it takes from teachers: the blocks of a distillation recipe."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from personsearch.core.recipe import StrictModel
+
+Fraction = Annotated[float, Field(ge=0, le=1)]
+
+
+class DetectionTransferRecipe(StrictModel):
+    """KD_det (Munjal, Galasso, Amin, section 4.1): a detector teaches the student's two detection stages."""
+
+    teacher: str | None = Field(
+        default=None, description="checkpoint of the detector; none: the recipe's `teacher`. No identities needed"
+    )
+    hint: bool = Field(default=True, description="the scene feature follows the teacher's (equation 1)")
+    proposals: bool = Field(default=True, description="classes and boxes of the region proposal network (equation 2)")
+    refinement: bool = Field(default=True, description="classes and boxes of the second stage (equation 2)")
+    lambda_hint: float = Field(default=0.5, ge=0, description="weight of the hint loss, a mean over the map")
+    hint_taps: tuple[str, str] = Field(
+        default=("feature.2", "feature.2"), description="student's and teacher's map of the hint; conv4 in the paper"
+    )
+    mu: Fraction = Field(
+        default=0.5, description="share of the labels' class losses; the teacher's soft ones have the rest"
+    )
+    temperature: float = Field(default=10.0, gt=0, description="divides both networks' class logits")
+    squared_temperature: bool = Field(
+        default=False, description="times temperature squared, as Hinton does; the paper does not say so"
+    )
+    background_weight: float = Field(
+        default=1.0, gt=0, description="of the background's term in the soft loss; Chen et al. take 1.5"
+    )
+    gamma: float = Field(default=0.5, ge=0, description="weight of the teacher-bounded box losses")
+    margin: float = Field(
+        default=0.0, ge=0, description="m of Chen et al.: the student must beat the teacher by it; the paper is silent"
+    )
+
+
+class LookupTableRecipe(StrictModel):
+    """KD_reid (Munjal, Galasso, Amin, section 4.2): the teacher's look-up table, copied and frozen."""
+
+    teacher: str | None = Field(
+        default=None, description="checkpoint, or look-up table file (.npz); none: the recipe's `teacher`"
+    )
+    lambda_oim: float = Field(default=0.1, ge=0, description="weight of the identity loss against the frozen table")
+    scale: float = Field(
+        default=10.0,
+        gt=0,
+        description="of the cosines, where the student has no look-up table of its own or `projection` is on",
+    )
+    projection: Literal["none", "orthogonal", "linear"] = Field(
+        default="none",
+        description="none: a table of another width is refused; else a trained layer from the student's width to the "
+        "table's, in the loss only: people are matched in the student's own space. orthogonal keeps every cosine",
+    )
