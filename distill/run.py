@@ -8,6 +8,7 @@ from personsearch.core.errors import InputError
 from personsearch.core.files import sha256_file
 from personsearch.core.manifest import TrainingData
 from personsearch.core.recipes import DistillRecipe, HierarchicalRecipe
+from personsearch.data import person_names_of
 from personsearch.distill.hierarchical import hierarchical_task
 from personsearch.models.checkpoint import Checkpoint, load_model
 from personsearch.train.checkpoint import RunIdentity
@@ -46,7 +47,7 @@ def run_distillation(recipe: DistillRecipe, run_dir: Path, *, resume: bool = Fal
     task = hierarchical_task(student, teacher, loss_weights=recipe.loss_weights, **settings)
     loader = training_batches(recipe, dataset, fabric.global_rank, fabric.world_size)
     facts["loader"] = loader.record
-    identity = RunIdentity(recipe, dataset.person_count, data)
+    identity = RunIdentity(recipe, dataset.person_count, data, person_names_of(dataset))
     return fit(task, loader, identity, run_dir, fabric, content=saved.content if saved else None, facts=facts)
 
 

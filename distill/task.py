@@ -84,6 +84,9 @@ class DistillationTask(Task):
         total = total + weighted_sum(learnt, {name: kind.weight for name, kind in self._criteria.items()})
         return {"loss": total, **output.losses, **learnt}
 
+    def after_step(self) -> None:
+        self.student.update_memories()
+
 
 def _compare(
     pair: tuple[str, str],

@@ -27,11 +27,13 @@ class RunIdentity:
         recipe: resolved.
         person_count: identities of the training set.
         data: what is trained on, and the terms.
+        person_names: what the training set's publisher calls its identities, empty where it does not say.
     """
 
     recipe: TrainRecipe | DistillRecipe
     person_count: int
     data: tuple[TrainingData, ...]
+    person_names: tuple[str, ...] = ()
 
     @property
     def kind(self) -> Kind:
@@ -69,6 +71,7 @@ def write_checkpoint(
         "recipe": dump_recipe(identity.recipe),
         "model": dict(model),
         "person_count": identity.person_count,
+        "person_names": list(identity.person_names),
         "data": [entry.model_dump(mode="json") for entry in identity.data],
         "optimiser": optimiser,
         "scheduler": {"step": step},

@@ -204,6 +204,7 @@ class _Run:
         if norm is not None and not torch.isfinite(norm) and self.recipe.precision != "16-mixed":
             raise TrainingDiverged("gradient", float(norm), names=batch.names, **where)
         self.optimiser.step()
+        self.task.after_step()
         self.step += 1
         return lr, parts
 

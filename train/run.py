@@ -10,7 +10,7 @@ from rich.console import Console
 from personsearch.core.errors import InputError
 from personsearch.core.manifest import TrainingData
 from personsearch.core.recipes import TrainRecipe
-from personsearch.data import SearchDataset, open_dataset
+from personsearch.data import SearchDataset, open_dataset, person_names_of
 from personsearch.data.loader import TrainingLoader
 from personsearch.models import SearchModel, build_model
 from personsearch.models.checkpoint import Checkpoint, load_model
@@ -42,7 +42,7 @@ def run_training(recipe: TrainRecipe, run_dir: Path, *, resume: bool = False) ->
     model, facts = start_model(recipe, dataset.person_count, run_dir, saved)
     loader = training_batches(recipe, dataset, fabric.global_rank, fabric.world_size)
     facts["loader"] = loader.record  # grows with the run; each epoch's record shows it as it is then
-    identity = RunIdentity(recipe, dataset.person_count, training_data(dataset))
+    identity = RunIdentity(recipe, dataset.person_count, training_data(dataset), person_names_of(dataset))
     content = saved.content if saved else None
     return fit(SearchTask(model, recipe.loss_weights), loader, identity, run_dir, fabric, content=content, facts=facts)
 

@@ -62,6 +62,9 @@ class Task(nn.Module, ABC):
     def forward(self, batch: TaskBatch) -> dict[str, Tensor]:
         """One step's losses."""
 
+    def after_step(self) -> None:
+        """Called on every process after each optimiser step, outside of forward and backward; does nothing here."""
+
 
 def weighted_sum(losses: Mapping[str, Tensor], weights: Mapping[str, float]) -> Tensor:
     """The sum of named losses, each times its weight, 1 where ``weights`` has none.
@@ -97,3 +100,6 @@ class SearchTask(Task):
     def forward(self, batch: TaskBatch) -> dict[str, Tensor]:
         losses = self.model.losses(batch.images, batch.boxes, batch.person_ids)
         return {"loss": weighted_sum(losses, self._loss_weights), **losses}
+
+    def after_step(self) -> None:
+        self.model.update_memories()

@@ -12,7 +12,7 @@ from onnx import TensorProto, helper
 from torch import nn
 
 from personsearch.core.preprocess import Preprocess
-from personsearch.core.recipes import ModelRecipe
+from personsearch.core.recipes import HdlRecipe
 from personsearch.export.tensorrt_rtx import builds_with_tensorrt_rtx
 from personsearch.export.to_onnx import write_query_graph, write_search_graph
 from personsearch.models import build_model
@@ -34,7 +34,7 @@ TRUNKS = {
 def test_both_graphs_become_engines(trunk: str, tmp_path: Path) -> None:
     torch.manual_seed(0)
     part, attention = TRUNKS[trunk]
-    recipe = ModelRecipe.model_validate(
+    recipe = HdlRecipe.model_validate(
         {
             "trunk": part, "attention": attention, "rpn_channels": 8, "anchor_heights": [30, 50],
             "pre_nms": 12, "proposals": 4,

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from personsearch.core.preprocess import Frame, Preprocess
-from personsearch.core.recipes import ModelRecipe
+from personsearch.core.recipes import HdlRecipe
 from personsearch.export.frames import drawn_frames
 from personsearch.export.to_onnx import write_query_graph, write_search_graph
 from personsearch.models import SearchModel, build_model
@@ -32,7 +32,7 @@ ATTENTION = {"resnet_c4": "full", "depthwise": "light", "shufflenet": "none"}
 def tiny_model(trunk: str) -> SearchModel:
     """In evaluation mode; batch norm has seen drawn frames and anchors differ in score, as after training."""
     torch.manual_seed(0)
-    recipe = ModelRecipe.model_validate(
+    recipe = HdlRecipe.model_validate(
         {
             "trunk": TRUNKS[trunk], "attention": ATTENTION[trunk], "rpn_channels": 16,
             "anchor_heights": [30, 45, 60], "pre_nms": 16, "proposals": 8, "rois_per_image": 8, "train_proposals": 16,

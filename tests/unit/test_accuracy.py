@@ -15,7 +15,7 @@ from personsearch.core.detections import Detections, FloatArray
 from personsearch.core.errors import InputError
 from personsearch.core.geometry import Boxes, Letterbox
 from personsearch.core.preprocess import Frame, Preprocess
-from personsearch.core.recipes import DepthwiseTrunk, ModelRecipe
+from personsearch.core.recipes import DepthwiseTrunk, HdlRecipe
 from personsearch.data import Query, Sample
 from personsearch.models.build import build_model
 from personsearch.runtime import StageTimes
@@ -150,7 +150,7 @@ def test_histogram_of_fewer_rows_than_stripes() -> None:
 
 def test_torch_system_maps_boxes_both_ways() -> None:
     torch.manual_seed(3)
-    recipe = ModelRecipe(
+    recipe = HdlRecipe(
         trunk=DepthwiseTrunk(stem_channels=8, channels=(8, 8, 8), modules=1, person_channels=8),
         attention="none",
         anchor_heights=(40.0,),

@@ -18,12 +18,12 @@ from personsearch.cli.evaluate import evaluate
 from personsearch.core.errors import InputError
 from personsearch.core.preprocess import Preprocess
 from personsearch.core.recipe import dump_recipe
-from personsearch.core.recipes import DataRecipe, DepthwiseTrunk, ModelRecipe, TrainRecipe
+from personsearch.core.recipes import DataRecipe, DepthwiseTrunk, HdlRecipe, TrainRecipe
 from personsearch.models.build import build_model
 
 RECIPE = TrainRecipe(
     name="tiny",
-    model=ModelRecipe(
+    model=HdlRecipe(
         trunk=DepthwiseTrunk(stem_channels=8, channels=(8, 8, 8), modules=1, person_channels=8),
         attention="none", anchor_heights=(40.0,), rpn_channels=8, pre_nms=8, proposals=4, score_threshold=0.0,
     ),

@@ -13,7 +13,7 @@ from personsearch.core.errors import InputError
 from personsearch.core.manifest import TrainingData
 from personsearch.core.preprocess import Preprocess
 from personsearch.core.recipe import validate
-from personsearch.core.recipes import DistillRecipe, HierarchicalRecipe, ModelRecipe, TrainRecipe
+from personsearch.core.recipes import DistillRecipe, HdlRecipe, HierarchicalRecipe, TrainRecipe
 from personsearch.distill.attention_transfer import attention_transfer_loss
 from personsearch.distill.hierarchical import hierarchical_task
 from personsearch.distill.prediction import prediction_loss
@@ -35,7 +35,7 @@ DETECTION = ("rpn_class", "rpn_box", "refine_class", "refine_box")
 
 def model(trunk: dict[str, Any], **changes: Any) -> SearchModel:
     torch.manual_seed(0)
-    recipe = validate(ModelRecipe, {"trunk": trunk, **SMALL, **changes}, where="test")
+    recipe = validate(HdlRecipe, {"trunk": trunk, **SMALL, **changes}, where="test")
     return build_model(recipe, Preprocess(input_wh=(64, 96)), PERSON_COUNT)
 
 

@@ -11,7 +11,7 @@ from torch import nn
 from personsearch.benchmarks.flops import count_graph, count_model, count_path, module_macs
 from personsearch.core.errors import InputError
 from personsearch.core.preprocess import Preprocess
-from personsearch.core.recipes import DepthwiseTrunk, ModelRecipe, ResNetTrunk
+from personsearch.core.recipes import DepthwiseTrunk, HdlRecipe, ResNetTrunk
 from personsearch.models.build import build_model
 
 
@@ -44,7 +44,7 @@ def test_resnet_50_c4_at_800_by_800_counted_by_hand() -> None:
     person = bottlenecks(7, 4, 1024, 512, 3)
     assert round(person / 1e6, 1) == 256.4
 
-    recipe = ModelRecipe(trunk=ResNetTrunk(), attention="none")  # HDL's eleven anchors
+    recipe = HdlRecipe(trunk=ResNetTrunk(), attention="none")  # HDL's eleven anchors
     counted = count_model(build_model(recipe, Preprocess(input_wh=(800, 800)), 1), subject="teacher")
     assert counted.scene_macs == sum(stages.values()) + subnet + conv(50, 1, 512, 11 * 6)
     assert counted.person_macs == person + 2048 * 6  # class and box layers
@@ -60,7 +60,7 @@ def test_what_is_counted() -> None:
 def exported(tmp_path_factory: pytest.TempPathFactory) -> tuple[nn.Module, Path]:
     from personsearch.export.to_onnx import write_search_graph
 
-    recipe = ModelRecipe(
+    recipe = HdlRecipe(
         trunk=DepthwiseTrunk(stem_channels=8, channels=(16, 16, 32), modules=1, person_channels=32),
         attention="full",
         anchor_heights=(40.0, 80.0),

@@ -12,7 +12,7 @@ from personsearch.benchmarks.systems import SearchSystem, TorchSystem
 from personsearch.core.detections import Detections, FloatArray
 from personsearch.core.geometry import Boxes
 from personsearch.core.preprocess import Frame, Preprocess
-from personsearch.core.recipes import DepthwiseTrunk, ModelRecipe
+from personsearch.core.recipes import DepthwiseTrunk, HdlRecipe
 from personsearch.models.build import build_model
 from personsearch.runtime import StageTimes
 
@@ -79,7 +79,7 @@ def test_systems_take_turns_on_the_same_frames() -> None:
 
 
 def test_a_network_in_torch_reports_both_scopes() -> None:
-    recipe = ModelRecipe(
+    recipe = HdlRecipe(
         trunk=DepthwiseTrunk(stem_channels=8, channels=(8, 8, 8), modules=1, person_channels=8),
         attention="none",
         anchor_heights=(40.0,),

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from personsearch.core.errors import InputError
 from personsearch.core.preprocess import Preprocess
-from personsearch.core.recipes import DepthwiseTrunk, ModelRecipe, ResNetTrunk, ShuffleTrunk
+from personsearch.core.recipes import DepthwiseTrunk, HdlRecipe, ResNetTrunk, ShuffleTrunk
 from personsearch.models import SearchModel, build_model
 from personsearch.models.boxes import decode, encode, person_anchors
 
@@ -23,8 +23,8 @@ TRUNKS = {
 }
 
 
-def small_recipe(trunk: str, **fields: object) -> ModelRecipe:
-    return ModelRecipe.model_validate(
+def small_recipe(trunk: str, **fields: object) -> HdlRecipe:
+    return HdlRecipe.model_validate(
         {
             "trunk": TRUNKS[trunk],
             "attention": "light",
@@ -182,7 +182,7 @@ def test_box_code_round_trip() -> None:
 
 
 def test_an_input_size_off_the_stride_is_refused() -> None:
-    recipe = ModelRecipe(trunk=TRUNKS["student"])
+    recipe = HdlRecipe(trunk=TRUNKS["student"])
     with pytest.raises(InputError, match="multiples of 16"):
         build_model(recipe, Preprocess(input_wh=(130, 96)), 5)
 

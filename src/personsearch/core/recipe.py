@@ -53,8 +53,10 @@ def validate(model: type[ModelT], content: Any, *, where: str) -> ModelT:
         return model.model_validate(content)
     except ValidationError as error:
         first = error.errors()[0]
-        field = ".".join(str(part) for part in first["loc"]) or "(top level)"
-        if first["type"] == "extra_forbidden":
+        field = _field_name(first["loc"], content)
+        if first["type"] == "union_tag_invalid":
+            message, expected = f"`{field}.kind` is '{first['ctx']['tag']}'", "one of " + first["ctx"]["expected_tags"]
+        elif first["type"] == "extra_forbidden":
             message, expected = f"unknown key `{field}`", ""
         elif first["type"] == "missing":
             message, expected = f"key `{field}` is missing", ""
@@ -74,6 +76,20 @@ def recipe_hash(recipe: BaseModel) -> str:
 def dump_recipe(recipe: BaseModel) -> str:
     """The resolved recipe as YAML, every default written out; `load_recipe` reads it back equal."""
     return yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False)
+
+
+def _field_name(loc: Sequence[int | str], content: Any) -> str:
+    """``a.b.c`` as the file has it: pydantic's location also names the member of a union, which the file does not."""
+    names, node = [], content
+    for index, part in enumerate(loc):
+        if isinstance(node, dict) and part not in node and index < len(loc) - 1:
+            continue
+        names.append(str(part))
+        if isinstance(node, dict):
+            node = node.get(part)
+        elif isinstance(node, list | tuple) and isinstance(part, int):
+            node = node[part]
+    return ".".join(names) or "(top level)"
 
 
 def _apply(content: dict[str, Any], override: str) -> None:

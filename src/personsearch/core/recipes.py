@@ -1,4 +1,4 @@
-"""What a run can be told: the models of teacher, student and export recipes.
+"""What a run can be told: teacher, student and export recipes; what a network can be is in `model_recipes`.
 
 Every field has its unit and source. Below the command line nothing sees these classes: models and losses take
 plain keyword arguments.
@@ -10,88 +10,38 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from personsearch.core.model_recipes import (
+    AttentionKind,
+    DepthwiseTrunk,
+    FasterRCNNRecipe,
+    Fraction,
+    HdlRecipe,
+    ModelRecipe,
+    OimRecipe,
+    Positive,
+    ResNetTrunk,
+    ShuffleTrunk,
+)
 from personsearch.core.preprocess import Preprocess
 from personsearch.core.recipe import StrictModel
 
-Positive = Annotated[int, Field(gt=0)]
-Fraction = Annotated[float, Field(ge=0, le=1)]
-AttentionKind = Literal["none", "light", "full"]
-
-
-class ResNetTrunk(StrictModel):
-    """HDL's teacher trunk: ResNet conv1 to conv4, conv5 for each person (HDL, section 3.6)."""
-
-    kind: Literal["resnet_c4"] = "resnet_c4"
-    depth: Literal[10, 18, 26, 50] = Field(default=50, description="10 and 18 have basic blocks; 26 and 50 bottlenecks")
-    stride: Literal[8, 16] = Field(default=16, description="of the scene feature, HDL's r; 8 leaves conv4 unstrided")
-    width: Positive = Field(default=64, description="channels of the stem; the paper's is 64")
-    pretrained: bool = Field(default=False, description="start from torchvision's ImageNet weights (width 64)")
-
-
-class DepthwiseTrunk(StrictModel):
-    """HDL's student trunk: 3x3 stem, blocks of three modules (HDL, figure 3 and section 3.6)."""
-
-    kind: Literal["depthwise"] = "depthwise"
-    stem_channels: Positive = 32
-    channels: tuple[Positive, Positive, Positive] = Field(
-        default=(128, 256, 384), description="output channels of blocks 0 to 2, at strides 4, 8, 16"
-    )
-    stride: Literal[8, 16] = Field(default=16, description="of the scene feature, HDL's r; 8 leaves block 2 unstrided")
-    modules: Positive = Field(default=3, description="modules in a block; the last one has stride 2")
-    person_channels: Positive = Field(default=512, description="output channels of the per-person block")
-
-
-class ShuffleTrunk(StrictModel):
-    """ShuffleNetV2 x0.5 trunk with FastestDet's layout; its public COCO weights fit (BSD-3)."""
-
-    kind: Literal["shufflenet"] = "shufflenet"
-    stride: Literal[8, 16] = Field(default=16, description="stride of the scene feature; 8 merges stage 3 into 2")
-    neck_channels: Positive = 96
-    person_channels: Positive = 256
-    weights: str | None = Field(default=None, description="path of FastestDet's backbone state dict, or none")
-
-
-class ModelRecipe(StrictModel):
-    """A two-stage person-search network in HDL's shape."""
-
-    trunk: Annotated[ResNetTrunk | DepthwiseTrunk | ShuffleTrunk, Field(discriminator="kind")]
-    attention: AttentionKind = Field(
-        default="full",
-        description="attention residual modules: none, without (light) or with (full) the c x c convolution",
-    )
-    anchor_heights: tuple[float, ...] = Field(
-        default=(42, 82, 93, 105, 126, 157, 184, 208, 241, 320, 800),
-        min_length=1,
-        description="anchor heights, input pixels; the default are PRW's deciles at 900x1500",
-    )
-    anchor_ratio: float = Field(default=2.44, gt=0, description="height over width (HDL, section 3.2)")
-    rpn_channels: Positive = Field(default=512, description="width of the 3x3 detection convolution")
-    rpn_separable: bool = Field(default=False, description="depthwise-separable detection convolution")
-    pool_size: Positive = Field(default=7, description="RoIAlign output side (HDL, section 3.2)")
-    pre_nms: Positive = Field(default=128, description="proposals kept before the first NMS, test and export")
-    proposals: Positive = Field(default=32, description="proposals kept after it: persons per frame at most")
-    rpn_nms_iou: Fraction = 0.7
-    nms_iou: Fraction = Field(default=0.4, description="NMS of the refined boxes (OIM's)")
-    score_threshold: Fraction = Field(default=0.5, description="detections below it are not reported")
-    train_proposals: Positive = Field(default=256, description="proposals kept after NMS in training")
-    rois_per_image: Positive = Field(default=64, description="RoIs sampled an image in training")
-    positive_fraction: Fraction = Field(default=0.5, description="at most this share of them is positive")
-    dropout: Fraction = Field(default=0.0, description="on the embedding before the identity layer")
-    roi_negative_iou: Fraction = Field(
-        default=0.5, description="a RoI below it is background; OIM's 0.5 (NAE takes 0.1); between it and 0.5 left out"
-    )
-    embed_refined: bool = Field(
-        default=False, description="embed each person from the refined box (a second pass); HDL embeds the proposal"
-    )
-    refine_bins: Positive = Field(
-        default=1, description="side of the grid that class and box layers see; 1 is HDL's global average"
-    )
-    stripes: Positive = Field(
-        default=1, description="horizontal stripes averaged apart in the embedding; 1 is HDL's global average"
-    )
-    identity_scale: float | None = Field(
-        default=None, description="None: linear identity layer as in HDL; a number: cosine logits times it"
-    )
+__all__ = [
+    "AttentionKind",
+    "DataRecipe",
+    "DepthwiseTrunk",
+    "DistillRecipe",
+    "ExportRecipe",
+    "FasterRCNNRecipe",
+    "HdlRecipe",
+    "HierarchicalRecipe",
+    "ModelRecipe",
+    "OimRecipe",
+    "OptimiserRecipe",
+    "QuantiseRecipe",
+    "ResNetTrunk",
+    "ShuffleTrunk",
+    "TrainRecipe",
+]
 
 
 class DataRecipe(StrictModel):
@@ -169,6 +119,14 @@ class TrainRecipe(StrictModel):
         default_factory=dict,
         description="weight of a named loss (rpn_class, rpn_box, refine_class, refine_box, identity); 1 where absent",
     )
+
+    @model_validator(mode="after")
+    def _check_frozen_norm(self) -> TrainRecipe:
+        trunk = self.model.trunk
+        frozen = isinstance(trunk, ResNetTrunk) and trunk.norm == "frozen" and not trunk.pretrained
+        if frozen and self.init_from is None:
+            raise ValueError("model.trunk.norm is frozen: set model.trunk.pretrained, or init_from to start from")
+        return self
 
 
 class HierarchicalRecipe(StrictModel):

@@ -12,7 +12,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from personsearch.data.opening import open_dataset
-from personsearch.data.sample import IGNORE, UNLABELLED, Query, Sample, SearchDataset
+from personsearch.data.sample import IGNORE, UNLABELLED, Query, Sample, SearchDataset, person_names_of
 
 if TYPE_CHECKING:
     from personsearch.data.loader import Batch, TrainingLoader
@@ -26,6 +26,7 @@ __all__ = [
     "SearchDataset",
     "TrainingLoader",
     "open_dataset",
+    "person_names_of",
 ]
 
 

@@ -29,6 +29,7 @@ class Cast:
 
     Attributes:
         person_count: identities.
+        person_names: their numbers in the crops' names, by person id.
         cameras: numbers of the cameras that saw one of them, ascending.
 
     Raises:
@@ -58,6 +59,7 @@ class Cast:
                 expected="more than validation_identities and unlabelled_identities take",
             )
         self.person_count = len(chosen)
+        self.person_names = tuple(str(number) for number in sorted(chosen))
         # {camera: {person id: its crops}}
         self._rows = _rows_by_camera(crops, sorted(chosen))
         self._strangers = _rows_by_camera(crops, sorted(passers_by))

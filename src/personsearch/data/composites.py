@@ -96,6 +96,7 @@ class CompositeDataset:
         self._opened: _Studio | None = None
         self._last: tuple[int, Composite] | None = None
         self.person_count = self._studio.cast.person_count
+        self.person_names = self._studio.cast.person_names
 
     def __len__(self) -> int:
         return self._spec.images if self._split == "train" else self._spec.validation_images

@@ -227,6 +227,11 @@ class IndexedDataset:
         return len(self.index.person_names)
 
     @property
+    def person_names(self) -> tuple[str, ...]:
+        """Identities as the publisher calls them, by person id."""
+        return self.index.person_names
+
+    @property
     def queries(self) -> tuple[Query, ...]:
         """The protocol's searches, unpacked when first asked for."""
         if self._queries is None:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from personsearch.core.seeding import rng_for
-from personsearch.data.sample import UNLABELLED, Frame, Query, Sample, SearchDataset
+from personsearch.data.sample import UNLABELLED, Frame, Query, Sample, SearchDataset, person_names_of
 
 _CAMERAS_A_PART = 1000
 
@@ -41,7 +41,7 @@ class MixedDataset:
         parts = [first, *others]
         self.name = " + ".join(dict.fromkeys(part.name for part in parts))
         self.terms = "; ".join(dict.fromkeys(part.terms for part in parts))
-        self.person_count = first.person_count
+        self.person_count, self.person_names = first.person_count, person_names_of(first)
 
     def __len__(self) -> int:
         return len(self._first)

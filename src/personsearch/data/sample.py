@@ -85,6 +85,14 @@ class Query:
             raise ValueError(f"{len(self.answers_xyxy)} answers do not fit the gallery")
 
 
+def person_names_of(dataset: SearchDataset) -> tuple[str, ...]:
+    """What the publisher calls each identity, by person id; empty where a data set names nobody.
+
+    Names tell whether two networks learnt the same people in the same order; numbers from 0 do not.
+    """
+    return tuple(getattr(dataset, "person_names", ()))
+
+
 class SearchDataset(Protocol):
     """Labelled frames, ``person_count`` identities and the searches asked of them.
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from personsearch.core.errors import InputError
 from personsearch.core.preprocess import Preprocess
-from personsearch.core.recipes import DepthwiseTrunk, ModelRecipe, ResNetTrunk
+from personsearch.core.recipes import DepthwiseTrunk, HdlRecipe, ModelRecipe, ResNetTrunk
 from personsearch.models.backbones.depthwise import DepthwiseSeparable
 from personsearch.models.backbones.resnet_c4 import ResNetC4
 from personsearch.models.backbones.shufflenet import ShuffleNet
@@ -23,6 +23,8 @@ def build_model(recipe: ModelRecipe, preprocess: Preprocess, person_count: int) 
     Raises:
         InputError: the input size does not fit the trunk's stride, or pretrained weights cannot be had.
     """
+    if not isinstance(recipe, HdlRecipe):
+        raise InputError(f"`model.kind` is '{recipe.kind}'", expected="'hdl'")
     trunk = _build_trunk(recipe)
     for side in preprocess.input_wh:
         if side % trunk.stride:
@@ -66,7 +68,7 @@ def build_model(recipe: ModelRecipe, preprocess: Preprocess, person_count: int) 
     )
 
 
-def _build_trunk(recipe: ModelRecipe) -> Trunk:
+def _build_trunk(recipe: HdlRecipe) -> Trunk:
     trunk = recipe.trunk
     if isinstance(trunk, ResNetTrunk):
         return ResNetC4(
@@ -75,6 +77,8 @@ def _build_trunk(recipe: ModelRecipe) -> Trunk:
             stride=trunk.stride,
             attention=recipe.attention,
             pretrained=trunk.pretrained,
+            norm=trunk.norm,
+            frozen_stages=trunk.frozen_stages,
         )
     if isinstance(trunk, DepthwiseTrunk):
         return DepthwiseSeparable(

@@ -30,6 +30,7 @@ class Checkpoint:
         data: what it was trained on, and the terms.
         model_state: the network's state dict.
         content: the whole file, for resuming.
+        person_names: what its publisher calls them, by person id; empty where it names nobody, or the file is older.
     """
 
     recipe: TrainRecipe | DistillRecipe
@@ -37,6 +38,7 @@ class Checkpoint:
     data: tuple[TrainingData, ...]
     model_state: dict[str, Tensor]
     content: dict[str, Any]
+    person_names: tuple[str, ...] = ()
 
 
 def read_checkpoint(path: Path) -> Checkpoint:
@@ -64,7 +66,10 @@ def read_checkpoint(path: Path) -> Checkpoint:
     kind = DistillRecipe if content["kind"] == "distill" else TrainRecipe
     recipe = validate(kind, yaml.safe_load(content["recipe"]), where=f"{path} (recipe)")
     data = tuple(validate(TrainingData, entry, where=f"{path} (data)") for entry in content["data"])
-    return Checkpoint(recipe, int(content["person_count"]), data, content["model"], content)
+    count, names = int(content["person_count"]), tuple(content.get("person_names", ()))
+    if names and len(names) != count:
+        raise InputError(f"names {len(names)} of {count} identities", where=str(path), expected="all of them, or none")
+    return Checkpoint(recipe, count, data, content["model"], content, names)
 
 
 def load_model(path: Path, *, input_wh: tuple[int, int] | None = None) -> tuple[SearchModel, Checkpoint]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
@@ -23,12 +23,18 @@ class TrainOutput:
             ``identity_logits`` (R, P).
         rois: for each image ``(N_i, 4)`` xyxy input pixels, the sampled RoIs; R is their total.
         roi_person_ids: ``(R,)`` int64, the identity of RoIs that lie on a labelled person, -1 elsewhere.
+        anchors: for each image the indices of the sampled anchors, positive ones first; none where the network
+            exposes no taps of them (``rpn_logits`` (S, 2), ``rpn_deltas`` (S, 4), S their total).
+        targets: what the labels say of the sampled anchors and RoIs, rows as in the taps: ``rpn_positive`` (S,) and
+            ``rcn_positive`` (R,) bool, ``rpn_deltas`` (S, 4) and ``rcn_deltas`` (R, 4), 0 where not positive.
     """
 
     losses: dict[str, Tensor]
     taps: dict[str, Tensor]
     rois: list[Tensor]
     roi_person_ids: Tensor
+    anchors: list[Tensor] | None = None
+    targets: dict[str, Tensor] = field(default_factory=dict)
 
 
 class SearchModel(nn.Module, ABC):
@@ -58,9 +64,15 @@ class SearchModel(nn.Module, ABC):
         output: TrainOutput = self(images, boxes, person_ids)
         return output.losses
 
+    def update_memories(self) -> None:
+        """Writes what the training forwards since the last call have left for the network's memories.
+
+        Called once an optimiser step, after backward, on every process; a network without memories does nothing.
+        """
+
     @abstractmethod
-    def taps(self, images: Tensor, rois: list[Tensor]) -> dict[str, Tensor]:
-        """The maps of `TrainOutput.taps` at the given RoIs, rows in the order of ``rois``."""
+    def taps(self, images: Tensor, rois: list[Tensor], anchors: list[Tensor] | None = None) -> dict[str, Tensor]:
+        """The maps of `TrainOutput.taps` at the given RoIs, and anchors where they are given, rows in their order."""
 
     @abstractmethod
     def detect(self, images: Tensor) -> list[Detections]:

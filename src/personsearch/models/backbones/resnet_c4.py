@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 from torch import Tensor, nn
@@ -9,7 +10,7 @@ from torchvision.models import ResNet18_Weights, ResNet50_Weights
 from torchvision.models.resnet import BasicBlock, Bottleneck
 
 from personsearch.core.errors import InputError
-from personsearch.core.recipes import AttentionKind
+from personsearch.core.model_recipes import AttentionKind, NormKind
 from personsearch.models.attention import attend, build_attention
 from personsearch.models.backbones.trunk import Trunk, initialise
 
@@ -29,6 +30,10 @@ class ResNetC4(Trunk):
 
     Names follow torchvision's ResNet, so that its weights load at width 64; strides sit on the 3x3 convolution
     (v1.5), as there.
+
+    ``norm`` is ``batch``, ``frozen`` (the trunk's batch norms keep the statistics and scales they start with, those
+    of the person block are trained, as in OIM) or ``group``. The first ``frozen_stages`` of conv1, conv2 and conv3
+    are not trained.
     """
 
     def __init__(
@@ -39,13 +44,16 @@ class ResNetC4(Trunk):
         stride: int = 16,
         attention: AttentionKind = "full",
         pretrained: bool = False,
+        norm: NormKind = "batch",
+        frozen_stages: int = 0,
     ) -> None:
         super().__init__()
         block, counts = _UNITS[depth]
         self._block, self._counts, self._width = block, counts, width
+        self._norm: Callable[[int], nn.Module] = _group_norm if norm == "group" else nn.BatchNorm2d
         self.stride = stride
         self.conv1 = nn.Conv2d(3, width, 7, stride=2, padding=3, bias=False)
-        self.bn1 = nn.BatchNorm2d(width)
+        self.bn1 = self._norm(width)
         self.relu = nn.ReLU(inplace=True)
         self.maxpool = nn.MaxPool2d(3, stride=2, padding=1)
         channels = width
@@ -56,6 +64,7 @@ class ResNetC4(Trunk):
                 width << index,
                 counts[index],
                 stride=1 if index == 0 or (index == 2 and stride == 8) else 2,
+                norm=self._norm,
             )
             setattr(self, f"layer{index + 1}", stage)
             setattr(self, f"attention{index}", build_attention(attention, channels))
@@ -65,6 +74,23 @@ class ResNetC4(Trunk):
         self._imagenet: dict[str, Tensor] | None = None
         if pretrained:
             self._load_imagenet(depth, width)
+        stages: list[list[nn.Module]] = [[self.conv1, self.bn1], [self.layer1], [self.layer2]]
+        held = [part for stage in stages[:frozen_stages] for part in stage]
+        self._frozen = [
+            part
+            for top in (held if norm != "frozen" else [self])
+            for part in top.modules()
+            if isinstance(part, nn.BatchNorm2d)
+        ]
+        for part in [*held, *self._frozen]:
+            part.requires_grad_(False)
+
+    def train(self, mode: bool = True) -> ResNetC4:
+        """Switches all but frozen batch norms, which stay as in evaluation."""
+        super().train(mode)
+        for part in self._frozen:
+            part.eval()
+        return self
 
     def forward(self, images: Tensor, taps: dict[str, Tensor]) -> Tensor:
         x: Tensor = self.maxpool(self.relu(self.bn1(self.conv1(images))))
@@ -73,7 +99,7 @@ class ResNetC4(Trunk):
         return x
 
     def person_block(self) -> nn.Module:
-        stage, _ = _stage(self._block, self.out_channels, self._width << 3, self._counts[3], stride=2)
+        stage, _ = _stage(self._block, self.out_channels, self._width << 3, self._counts[3], stride=2, norm=self._norm)
         initialise(stage)
         if self._imagenet is not None:
             prefix = "layer4."
@@ -103,15 +129,26 @@ class ResNetC4(Trunk):
         self._imagenet = dict(state)
 
 
+def _group_norm(channels: int) -> nn.Module:
+    # 32 groups (Wu and He, ECCV 2018), fewer where a narrow trunk would be left with a channel a group.
+    return nn.GroupNorm(math.gcd(32, max(1, channels // 2)), channels)
+
+
 def _stage(
-    block: Callable[..., nn.Module], in_channels: int, planes: int, count: int, *, stride: int
+    block: Callable[..., nn.Module],
+    in_channels: int,
+    planes: int,
+    count: int,
+    *,
+    stride: int,
+    norm: Callable[[int], nn.Module],
 ) -> tuple[nn.Sequential, int]:
     out_channels = planes * block.expansion  # type: ignore[attr-defined]
     downsample = None
     if stride != 1 or in_channels != out_channels:
         downsample = nn.Sequential(
-            nn.Conv2d(in_channels, out_channels, 1, stride=stride, bias=False), nn.BatchNorm2d(out_channels)
+            nn.Conv2d(in_channels, out_channels, 1, stride=stride, bias=False), norm(out_channels)
         )
-    units = [block(in_channels, planes, stride, downsample)]
-    units += [block(out_channels, planes) for _ in range(count - 1)]
+    units = [block(in_channels, planes, stride, downsample, norm_layer=norm)]
+    units += [block(out_channels, planes, norm_layer=norm) for _ in range(count - 1)]
     return nn.Sequential(*units), out_channels

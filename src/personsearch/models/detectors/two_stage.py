@@ -177,7 +177,7 @@ class TwoStageSearch(SearchModel):
 
     # -- inference --------------------------------------------------------------------------------------------
 
-    def taps(self, images: Tensor, rois: list[Tensor]) -> dict[str, Tensor]:
+    def taps(self, images: Tensor, rois: list[Tensor], anchors: list[Tensor] | None = None) -> dict[str, Tensor]:
         taps: dict[str, Tensor] = {}
         feature = self.trunk(self.normalise(images), taps)
         output = self.head(self._pool(feature, rois), taps)
