@@ -187,6 +187,8 @@ class TrainingLoader:
         batch_images: images in a batch; the last one of an epoch may be smaller.
         epoch_images: images an epoch, fewer or more than the set has; none for the whole set once.
         seed: of order and variation.
+        rank: of this process among those that train together; each takes its part of every batch.
+        world_size: how many processes those are; must divide ``epoch_images``.
 
     Attributes:
         record: what the batches given so far left out, for a run's record: ``boxes_outside``, boxes with nothing
@@ -207,6 +209,8 @@ class TrainingLoader:
         batch_images: int,
         epoch_images: int | None,
         seed: int,
+        rank: int = 0,
+        world_size: int = 1,
     ) -> None:
         if len(dataset) == 0:
             raise InputError("has no images", where=dataset.name, expected="a split with images to train on")
@@ -216,6 +220,8 @@ class TrainingLoader:
             batch_images=batch_images,
             seed=seed,
             input_sizes=_input_sizes(data_recipe, preprocess),
+            rank=rank,
+            world_size=world_size,
         )
         self.record: dict[str, Any] = {"boxes_outside": 0, "skipped_images": {}}
         if (dropped := getattr(dataset, "dropped_boxes", None)) is not None:

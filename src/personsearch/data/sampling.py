@@ -148,14 +148,17 @@ def identity_members(dataset: SearchDataset, *, skip_bad: bool) -> list[IntArray
 class EpochBatches:
     """Keys of one epoch's batches.
 
-    The epochs walk along an endless row of rounds, whatever their length.
+    The epochs walk along an endless row of rounds, whatever their length. Of several processes each takes its part
+    of every batch: together they see what one process with their batches put together would.
 
     Args:
         rounds: the order of the images.
-        epoch_images: images in an epoch; none for one round.
-        batch_images: images in a batch; the last one of an epoch may be smaller.
+        epoch_images: images in an epoch, of all processes; none for one round.
+        batch_images: images in a batch of one process; the last one of an epoch may be smaller.
         seed: of the input sizes.
         input_sizes: the input's width and height is drawn from them for each batch.
+        rank: of this process.
+        world_size: processes; must divide the images of an epoch.
 
     Attributes:
         epoch: of the next iteration.
@@ -170,9 +173,14 @@ class EpochBatches:
         batch_images: int,
         seed: int,
         input_sizes: Sequence[tuple[int, int]],
+        rank: int = 0,
+        world_size: int = 1,
     ) -> None:
         self._rounds, self._seed, self._sizes = rounds, seed, tuple(input_sizes)
-        self._epoch_images, self._batch_images = epoch_images or rounds.length, batch_images
+        self._epoch_images, self._batch_images = epoch_images or rounds.length, batch_images * world_size
+        self._rank, self._world_size = rank, world_size
+        if self._epoch_images % world_size:
+            raise ValueError(f"{self._epoch_images} images an epoch cannot be shared by {world_size} processes")
         self.epoch, self.start_step = 0, 0
 
     def __len__(self) -> int:
@@ -185,7 +193,9 @@ class EpochBatches:
             input_wh = self._input_wh(epoch, step)
             batch: list[SampleKey] = []
             first = step * self._batch_images
-            for position in range(first, min(first + self._batch_images, self._epoch_images)):
+            part = min(self._batch_images, self._epoch_images - first) // self._world_size
+            first += self._rank * part
+            for position in range(first, first + part):
                 wanted, place = divmod(epoch * self._epoch_images + position, self._rounds.length)
                 if wanted != round_number:
                     round_number, order = wanted, self._rounds.order(wanted)
