@@ -1,0 +1,122 @@
+"""Norm-aware head: the embedding's length says whether it is a person, its direction says who (NAE, CVPR 2020)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from personsearch.models.heads.person_head import PersonOutput
+
+INIT_STD = 0.01
+
+
+class RowNorm(nn.BatchNorm1d):
+    """Batch norm over the RoIs ``(R, C)`` of a batch, which may be none or a single one.
+
+    Batch statistics of fewer than two rows do not exist: such a batch is normalised by the running statistics and
+    leaves them as they are, where torch would stop or write NaN into them.
+    """
+
+    def forward(self, input: Tensor) -> Tensor:
+        if not self.training or len(input) > 1:
+            return super().forward(input)
+        return F.batch_norm(input, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps)
+
+
+class NormAwareEmbedding(nn.Module):
+    """Projections of several levels side by side; length and direction of the result are two answers.
+
+    Chen et al., "Norm-aware embedding for efficient person search", CVPR 2020, section 3. Each level gets a linear
+    layer and a batch norm, the parts are concatenated to ``e``. ``e / |e|`` is the re-ID feature;
+    ``sigmoid(BN(|e|))`` is the person score, with a batch norm of one channel that learns where on the scale of
+    lengths people begin. Weights of the projections and of their batch norms start at N(0, 0.01), as published, so
+    lengths start small and the scale of one channel (1) and its shift (0) decide the first scores.
+
+    Args:
+        in_channels: width of each level's vector.
+        dim: width of the embedding, split evenly; what does not divide goes to the last level.
+
+    Raises:
+        ValueError: fewer dimensions than levels.
+    """
+
+    def __init__(self, in_channels: Sequence[int], dim: int = 256) -> None:
+        super().__init__()
+        if not 0 < len(in_channels) <= dim:
+            raise ValueError(f"{dim} dimensions for {len(in_channels)} levels")
+        share = dim // len(in_channels)
+        widths = [share] * (len(in_channels) - 1)
+        widths.append(dim - sum(widths))
+        self.dim = dim
+        self.projections = nn.ModuleList(
+            normalised_linear(channels, width) for channels, width in zip(in_channels, widths, strict=True)
+        )
+        self.rescale = RowNorm(1)
+
+    def forward(self, levels: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+        """Vectors ``(R, C_l)`` of each level to ``e`` ``(R, D)`` and the margin ``(R,)`` whose sigmoid is the score."""
+        if len(levels) != len(self.projections):
+            raise ValueError(f"{len(levels)} levels for {len(self.projections)} projections")
+        parts = [project(level) for project, level in zip(self.projections, levels, strict=True)]
+        raw_embedding = torch.cat(parts, dim=1)
+        return raw_embedding, self.margin(raw_embedding)
+
+    def margin(self, raw_embedding: Tensor) -> Tensor:
+        """The person score's logit ``(R,)`` of embeddings ``(R, D)`` before normalisation."""
+        # Never in half precision: squares of small entries are lost in fp16.
+        precise = torch.promote_types(raw_embedding.dtype, torch.float32)
+        length = torch.linalg.vector_norm(raw_embedding, dim=1, keepdim=True, dtype=precise)
+        margin: Tensor = self.rescale(length.to(raw_embedding.dtype)).squeeze(1)
+        return margin
+
+
+class NormAwareHead(nn.Module):
+    """The per-person block with norm-aware embedding and box layer on top.
+
+    Two levels are embedded: the maximum over the pooled crop (conv4) and over the block's output (conv5). The box
+    layer, a linear layer with batch norm, reads the second. Differs from the published code: four deltas, not
+    eight, as the background's four were never used there.
+
+    The person logit m is returned as the pair (0, m): its softmax is ``sigmoid(m)`` and the cross-entropy of the pair
+    is the binary cross-entropy of m, so that whatever reads two class logits reads these.
+
+    Args:
+        block: the per-person block, ``(R, C, h, w)`` to ``(R, c, h', w')``.
+        in_channels: C.
+        channels: c.
+        embedding_dim: D, half from each level.
+    """
+
+    def __init__(self, block: nn.Module, in_channels: int, channels: int, *, embedding_dim: int = 256) -> None:
+        super().__init__()
+        self.embedding_dim = embedding_dim
+        self.block = block
+        self.embedding = NormAwareEmbedding((in_channels, channels), embedding_dim)
+        self.box_deltas = normalised_linear(channels, 4)
+
+    def forward(self, pooled: Tensor) -> PersonOutput:
+        """``(R, C, h, w)`` pooled crops to logits ``(R, 2)``, deltas ``(R, 4)`` and raw embeddings ``(R, D)``."""
+        before, after = self.levels(pooled)
+        raw_embedding, margin = self.embedding((before, after))
+        return PersonOutput(two_way(margin), self.box_deltas(after), raw_embedding)
+
+    def levels(self, pooled: Tensor) -> tuple[Tensor, Tensor]:
+        """Maxima ``(R, C)`` over the crop and ``(R, c)`` over the block's output."""
+        return pooled.amax(dim=(2, 3)), self.block(pooled).amax(dim=(2, 3))
+
+
+def normalised_linear(in_channels: int, out_channels: int) -> nn.Sequential:
+    """A linear layer with batch norm, all weights N(0, 0.01) and shifts 0, as NAE and SeqNet initialise theirs."""
+    layer = nn.Sequential(nn.Linear(in_channels, out_channels), RowNorm(out_channels))
+    for part in layer:
+        nn.init.normal_(part.weight, std=INIT_STD)
+        nn.init.zeros_(part.bias)
+    return layer
+
+
+def two_way(margin: Tensor) -> Tensor:
+    """Logits ``(R, 2)`` of background and person whose softmax is the sigmoid of ``margin`` ``(R,)``."""
+    return torch.stack([torch.zeros_like(margin), margin], dim=1)
