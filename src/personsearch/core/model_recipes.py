@@ -183,10 +183,37 @@ class MemoryRecipe(RegionRecipe):
     )
 
 
+FIFTEEN_ANCHORS = GridAnchors(sizes=(32, 64, 128, 256, 512))
+"""torchvision's, which NAE and SeqNet took over."""
+
+
 class OimRecipe(MemoryRecipe):
     """OIM: an embedding beside Faster R-CNN's class and box layers (Xiao et al., CVPR 2017)."""
 
     kind: Literal["oim"] = "oim"
+
+
+class NaeRecipe(MemoryRecipe):
+    """NAE: the embedding's length is the person score, its direction the re-ID feature (Chen et al., CVPR 2020)."""
+
+    kind: Literal["nae"] = "nae"
+    anchors: AnchorRecipe = Field(default=FIFTEEN_ANCHORS, description="32 to 512 px in three ratios")
+    scale: float = Field(default=30.0, gt=0, description="of the cosines, 1 / temperature")
+    positive_fraction: Fraction = Field(default=0.5, description="at most this share of the sampled RoIs is positive")
+    roi_negative_iou: Fraction = Field(
+        default=0.1, description="a RoI below it is background; between it and 0.5 left out, as in the published code"
+    )
+
+
+class SeqNetRecipe(MemoryRecipe):
+    """SeqNet: Faster R-CNN's head refines the boxes that a norm-aware head reads (Li and Miao, AAAI 2021)."""
+
+    kind: Literal["seqnet"] = "seqnet"
+    anchors: AnchorRecipe = Field(default=FIFTEEN_ANCHORS, description="32 to 512 px in three ratios")
+    scale: float = Field(default=30.0, gt=0, description="of the cosines, 1 / temperature")
+    positive_fraction: Fraction = Field(default=0.5, description="at most this share of either head's RoIs is positive")
+    nms_iou: Fraction = Field(default=0.4, description="NMS of the first head's boxes")
+    second_nms_iou: Fraction = Field(default=0.5, description="NMS of the second head's; they lie closer to the people")
 
 
 def _kind_of(value: Any) -> str:
@@ -197,7 +224,9 @@ def _kind_of(value: Any) -> str:
 ModelRecipe = Annotated[
     Annotated[HdlRecipe, Tag("hdl")]
     | Annotated[FasterRCNNRecipe, Tag("faster_rcnn")]
-    | Annotated[OimRecipe, Tag("oim")],
+    | Annotated[OimRecipe, Tag("oim")]
+    | Annotated[NaeRecipe, Tag("nae")]
+    | Annotated[SeqNetRecipe, Tag("seqnet")],
     Discriminator(_kind_of),
 ]
 """The `model` of a recipe. ``kind`` may be left out for HDL's networks, which older recipes do."""
