@@ -74,8 +74,8 @@ class ResNetC4(Trunk):
         self._imagenet: dict[str, Tensor] | None = None
         if pretrained:
             self._load_imagenet(depth, width)
-        stages: list[list[nn.Module]] = [[self.conv1, self.bn1], [self.layer1], [self.layer2]]
-        held = [part for stage in stages[:frozen_stages] for part in stage]
+        stages = [["conv1", "bn1"], ["layer1"], ["layer2"]]
+        held = [self.get_submodule(name) for stage in stages[:frozen_stages] for name in stage]
         self._frozen = [
             part
             for top in (held if norm != "frozen" else [self])
