@@ -46,6 +46,7 @@ def write_checkpoint(
     identity: RunIdentity,
     *,
     model: dict[str, Tensor],
+    task: dict[str, Any],
     optimiser: dict[str, Any],
     precision: dict[str, Any],
     epoch: int,
@@ -59,7 +60,8 @@ def write_checkpoint(
     Args:
         path: the file to replace.
         identity: recipe and data.
-        model: state dict of what is trained.
+        model: state dict of the network.
+        task: state dict of what is trained beside it (`Task.auxiliary`), empty without one.
         optimiser: its state dict.
         precision: state of the gradient scaler, empty without one.
         epoch: epochs completed.
@@ -73,6 +75,7 @@ def write_checkpoint(
         "person_count": identity.person_count,
         "person_names": list(identity.person_names),
         "data": [entry.model_dump(mode="json") for entry in identity.data],
+        "task": task,
         "optimiser": optimiser,
         "scheduler": {"step": step},
         "precision": precision,

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import math
 import os
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from itertools import islice
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -15,14 +15,14 @@ from lightning.fabric import Fabric
 
 from personsearch.core.errors import InputError
 from personsearch.core.recipes import TrainRecipe
-from personsearch.core.seeding import rng_for
 from personsearch.data.loader import Batch
 from personsearch.train.checkpoint import RunIdentity, write_checkpoint
-from personsearch.train.divergence import TrainingDiverged, first_non_finite, non_finite_value
-from personsearch.train.optimiser import build_optimiser, check_schedule, learning_rate
+from personsearch.train.divergence import TrainingDiverged, non_finite_value
+from personsearch.train.optimiser import check_schedule, learning_rate
 from personsearch.train.report import RunReport
 from personsearch.train.run_folder import CHECKPOINT_NAME
-from personsearch.train.task import Task, TaskBatch
+from personsearch.train.step import StepTaker
+from personsearch.train.task import Task
 
 # Fills every new tensor with NaN in deterministic mode, 5 % of a step, to show reads of memory never written. By
 # name, as torch makes it a property of a module, which type checkers do not see.
@@ -57,9 +57,9 @@ def open_fabric(precision: Precision) -> Fabric:
     return fabric
 
 
-def seed_torch(seed: int, *keys: int | str) -> None:
-    """Seeds torch from ``(seed, keys)``, on every device."""
-    torch.manual_seed(int(rng_for(seed, "torch", *keys).integers(2**63)))
+def steps_per_epoch(loader: Batches, recipe: TrainRecipe) -> int:
+    """Optimiser steps in an epoch; the last one may add up fewer batches than ``recipe.accumulate``."""
+    return -(-len(loader) // recipe.accumulate)
 
 
 def fit(
@@ -91,10 +91,10 @@ def fit(
 
     Raises:
         TrainingDiverged: a loss, the gradient or the weights are no longer finite.
-        InputError: the schedule does not fit the run.
+        InputError: the schedule does not fit the run, or it is resumed with another number of processes.
     """
     recipe = identity.recipe
-    check_schedule(recipe.optimiser, steps_per_epoch=len(loader), epochs=recipe.epochs)
+    check_schedule(recipe.optimiser, steps_per_epoch=steps_per_epoch(loader, recipe), epochs=recipe.epochs)
     with _deterministic(fabric):
         return _Run(task, loader, identity, run_dir, fabric, content, facts or {}).train()
 
@@ -129,16 +129,21 @@ class _Run:
         self.recipe: TrainRecipe = identity.recipe
         self.facts = facts
         self.report: RunReport | None = None
+        self.steps_per_epoch = steps_per_epoch(loader, self.recipe)
         self.epoch = self.step = 0  # completed
-        optimiser = build_optimiser(task.trained, self.recipe.optimiser)
         if content is not None:
-            task.trained.load_state_dict(content["model"])
-        self.module, self.optimiser = fabric.setup(task, optimiser)
-        if content is not None:
-            self.optimiser.load_state_dict(content["optimiser"])
-            fabric.strategy.precision.load_state_dict(content["precision"])
             self.epoch, self.step = content["progress"]["epoch"], content["progress"]["step"]
+            self._check_progress()
         self.start = self.epoch, self.step
+        self.taker = StepTaker(task, self.recipe, fabric, content=content)
+
+    def _check_progress(self) -> None:
+        if self.step != self.epoch * self.steps_per_epoch:
+            raise InputError(
+                f"took {self.step} steps in {self.epoch} epochs, an epoch is {self.steps_per_epoch} steps here",
+                where=str(self.run_dir / CHECKPOINT_NAME),
+                remedy="resume with the data set and the number of processes that it began with",
+            )
 
     def train(self) -> Path:
         with ExitStack() as stack:
@@ -156,7 +161,7 @@ class _Run:
         # Opened after the first step: what only shows there (a loss weight of no loss, a tap that is not there)
         # leaves no run folder behind.
         if self.report is None:
-            total = len(self.loader) * self.recipe.epochs
+            total = self.steps_per_epoch * self.recipe.epochs
             start_epoch, start_step = self.start
             report = RunReport(
                 self.run_dir, self.identity, self.facts, epoch=start_epoch, step=start_step, total_steps=total
@@ -165,15 +170,20 @@ class _Run:
         return self.report
 
     def _train_epoch(self, stack: ExitStack) -> None:
-        self.module.train()
+        self.taker.module.train()
         self.loader.set_epoch(self.epoch)
         before = time.perf_counter()
         names: list[str] = []
-        for batch in self.loader:
-            lr, parts = self._take_step(batch)
-            names, now = batch.names, time.perf_counter()
+        for batches in _in_groups(self.loader, self.recipe.accumulate):
+            lr = learning_rate(
+                self.recipe.optimiser, self.step, steps_per_epoch=self.steps_per_epoch, epochs=self.recipe.epochs
+            )
+            parts = self.taker.take(batches, epoch=self.epoch, step=self.step, lr=lr)
+            self.step += 1
+            names, now = [name for batch in batches for name in batch.names], time.perf_counter()
             if self.fabric.is_global_zero:
-                self._report(stack).step_done(self.step, self.epoch + 1, lr, parts, len(names) / (now - before))
+                images_per_s = len(names) * self.fabric.world_size / (now - before)
+                self._report(stack).step_done(self.step, self.epoch + 1, lr, parts, images_per_s)
             before = now
         # The last update of an epoch is not followed by a loss that would show it broken.
         broken = non_finite_value(self.task.trained.state_dict())
@@ -181,40 +191,14 @@ class _Run:
             raise TrainingDiverged("weights", broken, epoch=self.epoch + 1, step=self.step, names=names)
         self.epoch += 1
 
-    def _take_step(self, batch: Batch) -> tuple[float, dict[str, float]]:
-        where = {"epoch": self.epoch + 1, "step": self.step + 1}
-        lr = learning_rate(
-            self.recipe.optimiser, self.step, steps_per_epoch=len(self.loader), epochs=self.recipe.epochs
-        )
-        for group in self.optimiser.param_groups:
-            group["lr"] = lr
-        # Seeded for each step, so that RoI sampling and dropout are the same after a resume.
-        seed_torch(self.recipe.seed, "step", self.step, self.fabric.global_rank)
-        self.optimiser.zero_grad()
-        images = TaskBatch(batch.images, batch.boxes, batch.person_ids, batch.names).to(self.fabric.device)
-        losses = self.module(images)
-        parts = {name: float(loss.detach()) for name, loss in losses.items()}
-        broken = first_non_finite(parts)
-        if broken is not None:
-            raise TrainingDiverged(broken, parts[broken], names=batch.names, **where)
-        self.fabric.backward(losses["loss"])
-        limit = math.inf if self.recipe.optimiser.clip_norm is None else self.recipe.optimiser.clip_norm
-        norm = self.fabric.clip_gradients(self.task, self.optimiser, max_norm=limit, error_if_nonfinite=False)
-        # In float16 an infinite gradient is how the loss scaler finds its scale; it skips the step by itself.
-        if norm is not None and not torch.isfinite(norm) and self.recipe.precision != "16-mixed":
-            raise TrainingDiverged("gradient", float(norm), names=batch.names, **where)
-        self.optimiser.step()
-        self.task.after_step()
-        self.step += 1
-        return lr, parts
-
     def _save(self) -> None:
         write_checkpoint(
-            self.run_dir / CHECKPOINT_NAME,
-            self.identity,
-            model=self.task.trained.state_dict(),
-            optimiser=self.optimiser.state_dict(),
-            precision=self.fabric.strategy.precision.state_dict(),
-            epoch=self.epoch,
-            step=self.step,
+            self.run_dir / CHECKPOINT_NAME, self.identity, **self.taker.state(), epoch=self.epoch, step=self.step
         )
+
+
+def _in_groups(loader: Batches, count: int) -> Iterator[list[Batch]]:
+    """``count`` batches at a time; the last group of an epoch may have fewer."""
+    batches = iter(loader)
+    while group := list(islice(batches, count)):
+        yield group

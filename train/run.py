@@ -15,9 +15,9 @@ from personsearch.data.loader import TrainingLoader
 from personsearch.models import SearchModel, build_model
 from personsearch.models.checkpoint import Checkpoint, load_model
 from personsearch.train.checkpoint import RunIdentity, load_matching_weights
-from personsearch.train.loop import fit, open_fabric, seed_torch
-from personsearch.train.rank_share import RankShare
+from personsearch.train.loop import fit, open_fabric
 from personsearch.train.run_folder import CHECKPOINT_NAME, open_run_folder
+from personsearch.train.step import seed_torch
 from personsearch.train.task import SearchTask
 
 
@@ -98,11 +98,20 @@ def start_model(
 
 
 def training_batches(recipe: TrainRecipe, dataset: SearchDataset, rank: int, world_size: int) -> TrainingLoader:
-    """The loader of one process; ``batch_images`` is for each process, ``epoch_images`` for all together."""
+    """The loader of one process; ``batch_images`` is for each process, ``epoch_images`` for all together.
+
+    Whatever the number of processes, and whether a step's images come at once or are accumulated, every step sees
+    the same images in the same variation. An epoch that the processes cannot share evenly leaves the rest of its
+    images to the next one.
+
+    Raises:
+        InputError: a step wants more images than an epoch has.
+    """
     epoch_images = recipe.epoch_images
     if world_size > 1:
-        epoch_images = max(1, (epoch_images or len(dataset)) // world_size)
-        dataset = RankShare(dataset, rank, world_size)
+        part = world_size * recipe.data.images_per_identity
+        epoch_images = (epoch_images or len(dataset)) // part * part
+    _check_batch(recipe, epoch_images if epoch_images is not None else len(dataset), world_size)
     return TrainingLoader(
         dataset,
         recipe.data,
@@ -110,4 +119,20 @@ def training_batches(recipe: TrainRecipe, dataset: SearchDataset, rank: int, wor
         batch_images=recipe.batch_images,
         epoch_images=epoch_images,
         seed=recipe.seed,
+        rank=rank,
+        world_size=world_size,
     )
+
+
+def _check_batch(recipe: TrainRecipe, epoch_images: int, world_size: int) -> None:
+    wanted = recipe.batch_images * recipe.accumulate * world_size
+    if wanted > epoch_images:
+        factors = [f"batch_images {recipe.batch_images}"]
+        factors += [f"accumulate {recipe.accumulate}"] if recipe.accumulate > 1 else []
+        factors += [f"{world_size} processes"] if world_size > 1 else []
+        raise InputError(
+            f"a step takes {wanted} images ({' x '.join(factors)}), an epoch has {epoch_images}",
+            where="batch_images",
+            expected="at most the images of an epoch",
+            remedy="lower batch_images or raise epoch_images",
+        )

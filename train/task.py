@@ -58,6 +58,11 @@ class Task(nn.Module, ABC):
         Anything else the task owns, a teacher for instance, stays out of the checkpoint.
         """
 
+    @property
+    def auxiliary(self) -> nn.Module | None:
+        """Trained beside `trained` and saved for resuming only: adaptation layers, weights of losses; none here."""
+        return None
+
     @abstractmethod
     def forward(self, batch: TaskBatch) -> dict[str, Tensor]:
         """One step's losses."""

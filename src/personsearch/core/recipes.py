@@ -112,8 +112,14 @@ class TrainRecipe(StrictModel):
     optimiser: OptimiserRecipe = OptimiserRecipe()
     epochs: Positive = 60
     epoch_images: Positive | None = Field(default=None, description="images an epoch; none: the whole set once")
-    batch_images: Positive = 8
+    batch_images: Positive = Field(default=8, description="in each process; memory grows with it")
+    accumulate: Positive = Field(
+        default=1,
+        description="batches whose gradients add up to one optimiser step; batch norm still sees one batch at a time",
+    )
     precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"
+    channels_last: bool = Field(default=False, description="lay weights out with channels last, as frames are")
+    compile: bool = Field(default=False, description="compile the trunk (torch.compile); needs a C++ compiler")
     init_from: str | None = Field(default=None, description="checkpoint whose weights start the model, or none")
     loss_weights: dict[str, float] = Field(
         default_factory=dict,
