@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import pytest
 import torch
@@ -21,6 +22,12 @@ from personsearch.models.heads.norm_aware import (
 )
 
 EPS = 1e-5
+
+
+def answer(head: NormAwareEmbedding, inputs: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+    """Embedding before normalisation, and the score's logit."""
+    raw = head(inputs)
+    return raw, head.margin(raw)
 
 
 def embedding(dim: int = 7, seed: int = 0) -> NormAwareEmbedding:
@@ -75,11 +82,11 @@ def twin(head: NormAwareEmbedding, inputs: tuple[Tensor, Tensor]) -> tuple[list[
 def test_embedding_and_score_equal_the_slow_twin(training: bool) -> None:
     head = embedding()
     for seed in range(3):
-        head(levels(6, seed))  # running statistics of some batches
+        answer(head, levels(6, seed))  # running statistics of some batches
     head.train(training)
     inputs = levels(4, 9)
     expected_embeddings, expected_scores = twin(head, inputs)
-    raw, margin = head(inputs)
+    raw, margin = answer(head, inputs)
     torch.testing.assert_close(raw, torch.tensor(expected_embeddings, dtype=torch.float64))
     torch.testing.assert_close(margin.sigmoid(), torch.tensor(expected_scores, dtype=torch.float64))
 
@@ -87,9 +94,9 @@ def test_embedding_and_score_equal_the_slow_twin(training: bool) -> None:
 def test_gradients_are_those_of_finite_differences() -> None:
     head = embedding()
     inputs = tuple(level.requires_grad_() for level in levels(4))
-    assert torch.autograd.gradcheck(lambda *given: head(given), inputs)
+    assert torch.autograd.gradcheck(lambda *given: answer(head, given), inputs)
     head.eval()
-    assert torch.autograd.gradcheck(lambda *given: head(given), inputs)
+    assert torch.autograd.gradcheck(lambda *given: answer(head, given), inputs)
 
 
 @given(scale=st.floats(0.01, 100), seed=st.integers(0, 1000))
@@ -126,14 +133,14 @@ def test_weights_start_as_published() -> None:
         assert abs(float(norm.weight.detach().std()) - 0.01) < 2e-3
         assert not linear.bias.any()
         assert not norm.bias.any()
-    assert [float(head.rescale.weight), float(head.rescale.bias)] == [1, 0]
+    assert [head.rescale.weight.item(), head.rescale.bias.item()] == [1, 0]
 
 
 @pytest.mark.parametrize(("dim", "widths"), [(256, [128, 128]), (7, [3, 4]), (2, [1, 1])])
 def test_dimensions_are_split_between_the_levels(dim: int, widths: list[int]) -> None:
     head = NormAwareEmbedding((3, 5), dim)
     assert [project[0].out_features for project in head.projections] == widths
-    assert head([torch.rand(4, 3), torch.rand(4, 5)])[0].shape == (4, dim)
+    assert head([torch.rand(4, 3), torch.rand(4, 5)]).shape == (4, dim)
 
 
 def test_impossible_levels_are_refused() -> None:
@@ -148,13 +155,13 @@ def test_impossible_levels_are_refused() -> None:
 @pytest.mark.parametrize("rows", [0, 1])
 def test_too_few_rows_for_batch_statistics_train_by_the_running_ones(rows: int) -> None:
     head = embedding()
-    head(levels(6))
+    answer(head, levels(6))
     before = {name: value.clone() for name, value in head.state_dict().items()}
-    raw, margin = head(levels(rows))
+    raw, margin = answer(head, levels(rows))
     (raw.sum() + margin.sum()).backward()
     assert all(torch.equal(value, before[name]) for name, value in head.state_dict().items())
     assert all(torch.isfinite(parameter.grad).all() for parameter in head.parameters() if parameter.grad is not None)
-    expected = head.eval()(levels(rows))
+    expected = answer(head.eval(), levels(rows))
     torch.testing.assert_close(raw, expected[0])
     torch.testing.assert_close(margin, expected[1])
 
@@ -171,13 +178,15 @@ def test_the_head_embeds_the_crop_beside_the_block_and_reads_boxes_from_the_bloc
     torch.manual_seed(2)
     head = NormAwareHead(nn.Conv2d(4, 6, 3, stride=2, padding=1), 4, 6, embedding_dim=10).eval()
     pooled = torch.randn(3, 4, 8, 8)
-    output = head(pooled)
-    after = head.block(pooled)
+    taps: dict[str, Tensor] = {}
+    output, after = head(pooled, taps), head.block(pooled)
+    assert torch.equal(taps["feature.person"], after)
     crop_max = torch.stack([torch.stack([channel.max() for channel in row]) for row in pooled])
     block_max = torch.stack([torch.stack([channel.max() for channel in row]) for row in after])
     first, second = head.embedding.projections
     torch.testing.assert_close(output.raw_embedding, torch.cat([first(crop_max), second(block_max)], dim=1))
     torch.testing.assert_close(output.box_deltas, head.box_deltas(block_max))
+    torch.testing.assert_close(output.class_logits, two_way(head.embedding.margin(output.raw_embedding)))
     assert (output.class_logits.shape, output.box_deltas.shape, output.raw_embedding.shape) == ((3, 2), (3, 4), (3, 10))
 
 

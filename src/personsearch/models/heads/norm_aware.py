@@ -56,16 +56,15 @@ class NormAwareEmbedding(nn.Module):
         )
         self.rescale = RowNorm(1)
 
-    def forward(self, levels: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-        """Vectors ``(R, C_l)`` of each level to ``e`` ``(R, D)`` and the margin ``(R,)`` whose sigmoid is the score."""
+    def forward(self, levels: Sequence[Tensor]) -> Tensor:
+        """Vectors ``(R, C_l)`` of each level to ``e`` ``(R, D)``, before normalisation."""
         if len(levels) != len(self.projections):
             raise ValueError(f"{len(levels)} levels for {len(self.projections)} projections")
         parts = [project(level) for project, level in zip(self.projections, levels, strict=True)]
-        raw_embedding = torch.cat(parts, dim=1)
-        return raw_embedding, self.margin(raw_embedding)
+        return torch.cat(parts, dim=1)
 
     def margin(self, raw_embedding: Tensor) -> Tensor:
-        """The person score's logit ``(R,)`` of embeddings ``(R, D)`` before normalisation."""
+        """The logit ``(R,)`` of the person score, of embeddings ``(R, D)`` before normalisation."""
         # Never in half precision: squares of small entries are lost in fp16.
         precise = torch.promote_types(raw_embedding.dtype, torch.float32)
         length = torch.linalg.vector_norm(raw_embedding, dim=1, keepdim=True, dtype=precise)
@@ -97,15 +96,31 @@ class NormAwareHead(nn.Module):
         self.embedding = NormAwareEmbedding((in_channels, channels), embedding_dim)
         self.box_deltas = normalised_linear(channels, 4)
 
-    def forward(self, pooled: Tensor) -> PersonOutput:
-        """``(R, C, h, w)`` pooled crops to logits ``(R, 2)``, deltas ``(R, 4)`` and raw embeddings ``(R, D)``."""
-        before, after = self.levels(pooled)
-        raw_embedding, margin = self.embedding((before, after))
-        return PersonOutput(two_way(margin), self.box_deltas(after), raw_embedding)
+    def forward(self, pooled: Tensor, taps: dict[str, Tensor] | None = None) -> PersonOutput:
+        """``(R, C, h, w)`` pooled crops to a `PersonOutput`; notes the block's map in ``taps`` when given."""
+        answers = self.person_map(pooled, taps)
+        return PersonOutput(*self.refine(answers), self.embed(answers))
 
-    def levels(self, pooled: Tensor) -> tuple[Tensor, Tensor]:
-        """Maxima ``(R, C)`` over the crop and ``(R, c)`` over the block's output."""
-        return pooled.amax(dim=(2, 3)), self.block(pooled).amax(dim=(2, 3))
+    def person_map(self, pooled: Tensor, taps: dict[str, Tensor] | None = None) -> Tensor:
+        """What `refine` and `embed` read, ``(R, D + 4)``: the embedding before normalisation, then the deltas.
+
+        Both need the crop as well as the block's map, so there is no one map to hand on between them.
+        """
+        block_map = self.block(pooled)
+        if taps is not None:
+            taps["feature.person"] = block_map
+        before, after = pooled.amax(dim=(2, 3)), block_map.amax(dim=(2, 3))
+        raw_embedding = self.embedding((before, after))
+        return torch.cat([raw_embedding, self.box_deltas(after)], dim=1)
+
+    def refine(self, person_map: Tensor) -> tuple[Tensor, Tensor]:
+        """Class logits ``(R, 2)`` and box deltas ``(R, 4)`` of `person_map`'s output."""
+        raw_embedding, deltas = person_map.split((self.embedding_dim, 4), dim=1)
+        return two_way(self.embedding.margin(raw_embedding)), deltas
+
+    def embed(self, person_map: Tensor) -> Tensor:
+        """The embedding ``(R, D)`` before normalisation, of `person_map`'s output."""
+        return person_map[:, : self.embedding_dim]
 
 
 def normalised_linear(in_channels: int, out_channels: int) -> nn.Sequential:
