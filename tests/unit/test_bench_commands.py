@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -131,3 +132,21 @@ def test_evaluate_on_what_is_not_a_data_set(checkpoint: Path, tmp_path: Path) ->
     command.command()(evaluate)
     with pytest.raises(InputError):
         CliRunner().invoke(command, [str(checkpoint), str(tmp_path)], catch_exceptions=False)
+
+
+def test_evaluate_leaves_out_what_cannot_be_read_only_when_asked(
+    checkpoint: Path, dataset: Path, tmp_path: Path
+) -> None:
+    command = typer.Typer()
+    command.command()(evaluate)
+    copy = tmp_path / "copy"
+    shutil.copytree(dataset, copy)
+    whole = json.loads(CliRunner().invoke(command, [str(checkpoint), str(copy), "--json", "--skip-bad"]).stdout)[0]
+    broken = copy / "frames" / "2.png"
+    broken.write_bytes(b"no image")
+    with pytest.raises(InputError, match=broken.name):
+        CliRunner().invoke(command, [str(checkpoint), str(copy)], catch_exceptions=False)
+    shown = CliRunner().invoke(command, [str(checkpoint), str(copy), "--json", "--skip-bad"])
+    assert f"skipped 1 of {whole['images']} images" in shown.stderr
+    assert broken.name in shown.stderr
+    assert json.loads(shown.stdout)[0]["images"] == whole["images"] - 1

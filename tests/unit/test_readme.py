@@ -53,6 +53,6 @@ def test_every_command_of_the_readme_parses(words: list[str]) -> None:
     command.make_context("personsearch", list(words))
 
 
-@pytest.mark.parametrize("path", sorted(set(re.findall(r"recipes/[\w/]+\.yaml|docs/[\w/]+(?:\.md)?", README))))
+@pytest.mark.parametrize("path", sorted(set(re.findall(r"recipes/[\w/-]+\.yaml|docs/[\w/-]+(?:\.md)?", README))))
 def test_every_file_the_readme_names_is_there(path: str) -> None:
     assert (ROOT / path).exists()

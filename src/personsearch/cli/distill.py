@@ -20,13 +20,16 @@ def distill(
     overrides: Annotated[list[str] | None, typer.Argument(metavar="KEY=VALUE", help="Recipe keys to change.")] = None,
     out: Annotated[Path | None, typer.Option(help="Run folder; runs/<name of the recipe> where absent.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Continue the run that the folder holds.")] = False,
+    skip_bad: Annotated[
+        bool, typer.Option("--skip-bad", help="Pass over images that cannot be read, and name them (data.skip_bad).")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the run's record as JSON.")] = False,
 ) -> None:
     """Train a student under a teacher's checkpoint.
 
     Example: personsearch distill recipes/student/hdl_cuhk.yaml teacher=runs/hdl-r50-cuhk/checkpoint.pt
     """
-    settings = load_distill_recipe(recipe, overrides or ())
+    settings = load_distill_recipe(recipe, [*(overrides or ()), *(["data.skip_bad=true"] if skip_bad else [])])
     run_dir = out or Path("runs") / settings.name
     require("torch", "train", "distillation")
     from personsearch.distill import run_distillation

@@ -39,6 +39,9 @@ def evaluate(
     save: Annotated[Path | None, typer.Option(help="Folder for the JSON record of the figures.")] = None,
     per_query: Annotated[Path | None, typer.Option(help="File for every query's outcome as JSON.")] = None,
     detections: Annotated[Path | None, typer.Option(help="File (.npz) for what was found, to score again.")] = None,
+    skip_bad: Annotated[
+        bool, typer.Option("--skip-bad", help="Leave out images that cannot be read, and name them.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON in place of the table.")] = False,
 ) -> None:
     """Measure detection and search accuracy on a data set, beside chance.
@@ -50,6 +53,8 @@ def evaluate(
     from personsearch.data import open_dataset
 
     opened = open_dataset(dataset, split, protocol)
+    if skip_bad:
+        opened = _readable(opened)
     collected = collect_model(model, opened, dataset, threads)
     if detections is not None:
         from personsearch.benchmarks.stored_detections import write_detections
@@ -67,6 +72,24 @@ def evaluate(
     else:
         for result in results:
             typer.echo(accuracy_table(result))
+
+
+def _readable(dataset: SearchDataset) -> SearchDataset:
+    """The readable part of a data set; names on standard error what is left out."""
+    from personsearch.core.progress import StageProgress
+    from personsearch.data.readable import ReadableImages
+
+    with StageProgress("read images", len(dataset)) as progress:
+        readable = ReadableImages(dataset, lambda done, total: progress.advance_to(done))
+    for line in readable.skipped:
+        typer.echo(f"skipped: {line}", err=True)
+    if readable.skipped:
+        typer.echo(
+            f"skipped {len(readable.skipped)} of {len(dataset)} images and {readable.skipped_queries} of "
+            f"{len(dataset.queries)} queries: the figures are those of the rest",
+            err=True,
+        )
+    return readable
 
 
 def accuracy_table(result: AccuracyResult) -> str:

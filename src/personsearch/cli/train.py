@@ -19,13 +19,16 @@ def train(
     overrides: Annotated[list[str] | None, typer.Argument(metavar="KEY=VALUE", help="Recipe keys to change.")] = None,
     out: Annotated[Path | None, typer.Option(help="Run folder; runs/<name of the recipe> where absent.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Continue the run that the folder holds.")] = False,
+    skip_bad: Annotated[
+        bool, typer.Option("--skip-bad", help="Pass over images that cannot be read, and name them (data.skip_bad).")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the run's record as JSON.")] = False,
 ) -> None:
     """Train a person-search network from labels.
 
     Example: personsearch train recipes/teacher/hdl_r50_cuhk.yaml data.root=data/cuhk-sysu epochs=10
     """
-    settings = load_train_recipe(recipe, overrides or ())
+    settings = load_train_recipe(recipe, [*(overrides or ()), *(["data.skip_bad=true"] if skip_bad else [])])
     run_dir = out or Path("runs") / settings.name
     require("torch", "train", "training")
     from personsearch.train import TrainingDiverged, run_training
