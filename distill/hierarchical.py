@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import partial
 
 from torch import Tensor
@@ -10,13 +10,13 @@ from torch import Tensor
 from personsearch.distill.attention_transfer import Reduction, attention_transfer_loss
 from personsearch.distill.prediction import KLDirection, prediction_loss
 from personsearch.distill.relation import relation_loss
-from personsearch.distill.task import Criteria, DistillationTask, TapLoss
-from personsearch.models import SearchModel
+from personsearch.distill.task import Criteria, Knowledge, TapLoss
+from personsearch.distill.teachers import Teacher
+from personsearch.models.search_model import TrainOutput
 
 
-def hierarchical_task(
-    student: SearchModel,
-    teacher: SearchModel,
+def hierarchical_knowledge(
+    teacher: Teacher,
     *,
     levels: Sequence[str],
     feature: bool,
@@ -30,15 +30,13 @@ def hierarchical_task(
     temperature: float,
     reduction: Reduction,
     kl_direction: KLDirection,
-    loss_weights: Mapping[str, float],
-) -> DistillationTask:
+) -> Knowledge:
     """``(1 - l0) L_ID + l0 L_PD + l1 L_AD + l2 L_FD + L_DET`` (HDL, equation 10).
 
     The paper's sums over levels are kept as sums. It does not say which levels take part: ``levels`` does.
 
     Args:
-        student: is trained.
-        teacher: is not.
+        teacher: whose.
         levels: blocks of feature and attention distillation, names of `SearchModel` taps.
         feature: whether L_FD takes part.
         attention: whether L_AD does.
@@ -51,10 +49,9 @@ def hierarchical_task(
         temperature: of L_PD.
         reduction: of L_FD and L_AD, see `attention_transfer_loss`.
         kl_direction: of L_PD, see `prediction_loss`.
-        loss_weights: further weights of the student's own losses, on top of equation 10.
 
     Raises:
-        ValueError: all kinds are off, or a spatial kind is on without a level.
+        ValueError: all kinds are off.
     """
     transfer: TapLoss = partial(_on_maps, reduction=reduction)
     criteria: dict[str, Criteria] = {}
@@ -62,19 +59,31 @@ def hierarchical_task(
         criteria["feature"] = Criteria(lambda_feature, _same_taps("feature", levels, transfer))
     if attention:
         criteria["attention"] = Criteria(lambda_attention, _same_taps("attention", levels, transfer))
-    weights = dict(loss_weights)
+    weights: dict[str, float] = {}
     if prediction:
-        loss: TapLoss = partial(prediction_loss, temperature=temperature, direction=kl_direction)
+        loss: TapLoss = partial(_on_identities, temperature=temperature, direction=kl_direction)
         criteria["prediction"] = Criteria(lambda_prediction, {("identity_logits", "identity_logits"): loss})
-        weights["identity"] = weights.get("identity", 1.0) * (1 - lambda_prediction)
+        weights["identity"] = 1 - lambda_prediction
     if relation:
-        criteria["relation"] = Criteria(lambda_relation, {("embedding", "embedding"): relation_loss})
-    return DistillationTask(student, teacher, loss_weights=weights, criteria=criteria)
+        criteria["relation"] = Criteria(lambda_relation, {("embedding", "embedding"): _on_relations})
+    if not criteria:
+        raise ValueError("at least one criterion of HDL must be on")
+    return Knowledge(teacher, criteria, weights)
 
 
-def _on_maps(student: Tensor, teacher: Tensor, person_ids: Tensor, *, reduction: Reduction) -> Tensor:
+def _on_maps(student: Tensor, teacher: Tensor, output: TrainOutput, *, reduction: Reduction) -> Tensor:
     # A map is compared wherever it was taken: background RoIs show where not to look.
     return attention_transfer_loss(student, teacher, reduction=reduction)
+
+
+def _on_identities(
+    student: Tensor, teacher: Tensor, output: TrainOutput, *, temperature: float, direction: KLDirection
+) -> Tensor:
+    return prediction_loss(student, teacher, output.roi_person_ids, temperature=temperature, direction=direction)
+
+
+def _on_relations(student: Tensor, teacher: Tensor, output: TrainOutput) -> Tensor:
+    return relation_loss(student, teacher, output.roi_person_ids)
 
 
 def _same_taps(kind: str, levels: Sequence[str], loss: TapLoss) -> dict[tuple[str, str], TapLoss]:

@@ -1,24 +1,27 @@
-"""The distillation stage: from a student recipe and a teacher's checkpoint to the student's checkpoint."""
+"""The distillation stage: from a student recipe and its teachers' files to the student's checkpoint."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 from personsearch.core.errors import InputError
-from personsearch.core.files import sha256_file
-from personsearch.core.manifest import TrainingData
-from personsearch.core.recipes import DistillRecipe, HierarchicalRecipe
+from personsearch.core.recipes import DetectionTransferRecipe, DistillRecipe, HierarchicalRecipe
 from personsearch.data import person_names_of
-from personsearch.distill.hierarchical import hierarchical_task
-from personsearch.models.checkpoint import Checkpoint, load_model
+from personsearch.distill.hierarchical import hierarchical_knowledge
+from personsearch.distill.kd_det import detection_knowledge
+from personsearch.distill.kd_reid import lookup_table_knowledge
+from personsearch.distill.task import DistillationTask, Knowledge
+from personsearch.distill.teacher_files import TeacherFiles, open_teachers
+from personsearch.models import SearchModel
 from personsearch.train.checkpoint import RunIdentity
 from personsearch.train.loop import fit, open_fabric
 from personsearch.train.run import open_training_set, start_model, training_batches, training_data
 from personsearch.train.run_folder import open_run_folder
+from personsearch.train.step import seed_torch
 
 
 def run_distillation(recipe: DistillRecipe, run_dir: Path, *, resume: bool = False) -> Path:
-    """Trains the student of ``recipe`` under its teacher.
+    """Trains the student of ``recipe`` under its teachers.
 
     Args:
         recipe: the run.
@@ -29,30 +32,58 @@ def run_distillation(recipe: DistillRecipe, run_dir: Path, *, resume: bool = Fal
         The student's checkpoint.
 
     Raises:
-        InputError: the folder holds another run, the teacher is missing or knows other people, or nothing is
+        InputError: the folder holds another run, a teacher is missing or knows other people, or nothing is
             distilled.
         TrainingDiverged: a loss, the gradient or the weights are no longer finite.
     """
     saved = open_run_folder(run_dir, recipe, resume=resume)
-    check_settings(recipe.hierarchical)
+    if recipe.hierarchical is not None:
+        check_settings(recipe.hierarchical)
+    if recipe.detection is not None:
+        check_detection(recipe.detection)
     dataset = open_training_set(recipe)
-    data = training_data(dataset)
-    teacher_path = Path(recipe.teacher)
-    teacher, source = load_model(teacher_path)
-    check_teacher(source, teacher_path, recipe, dataset.person_count, data)
+    teachers = open_teachers(recipe, dataset)
     fabric = open_fabric(recipe.precision)
     student, facts = start_model(recipe, dataset.person_count, run_dir, saved)
-    facts["teacher"] = {"name": source.recipe.name, "checkpoint_sha256": sha256_file(teacher_path)}
-    settings = recipe.hierarchical.model_dump()
-    task = hierarchical_task(student, teacher, loss_weights=recipe.loss_weights, **settings)
+    facts |= teachers.facts
+    task = DistillationTask(student, knowledge_of(recipe, student, teachers), loss_weights=recipe.loss_weights)
     loader = training_batches(recipe, dataset, fabric.global_rank, fabric.world_size)
     facts["loader"] = loader.record
-    identity = RunIdentity(recipe, dataset.person_count, data, person_names_of(dataset))
+    identity = RunIdentity(recipe, dataset.person_count, training_data(dataset), person_names_of(dataset))
     return fit(task, loader, identity, run_dir, fabric, content=saved.content if saved else None, facts=facts)
 
 
+def knowledge_of(recipe: DistillRecipe, student: SearchModel, teachers: TeacherFiles) -> list[Knowledge]:
+    """What every block of ``recipe`` takes from its teacher; the student gets a frozen table where it has one.
+
+    Raises:
+        InputError: a teacher does not fit the student.
+    """
+    found = []
+    seed_torch(recipe.seed, "adaptation")  # layers between student and teacher start the same way in every run
+    if recipe.hierarchical is not None and teachers.hierarchical is not None:
+        found.append(hierarchical_knowledge(teachers.hierarchical, **recipe.hierarchical.model_dump()))
+    if recipe.detection is not None and teachers.detection is not None:
+        settings = recipe.detection.model_dump(exclude={"teacher"})
+        found.append(detection_knowledge(student, teachers.detection, **settings))
+    if recipe.lookup_table is not None and teachers.table is not None:
+        table, path = teachers.table
+        block = recipe.lookup_table
+        found.append(
+            lookup_table_knowledge(
+                student,
+                table,
+                lambda_oim=block.lambda_oim,
+                scale=block.scale,
+                projection=None if block.projection == "none" else block.projection,
+                where=str(path),
+            )
+        )
+    return found
+
+
 def check_settings(settings: HierarchicalRecipe) -> None:
-    """Refuses a recipe that distils nothing.
+    """Refuses HDL's block where it distils nothing.
 
     Raises:
         InputError: every kind of knowledge is off, or a spatial one has no level.
@@ -68,26 +99,16 @@ def check_settings(settings: HierarchicalRecipe) -> None:
         raise InputError("`levels` is empty", where="hierarchical", expected="one of 0, 1, 2, person at least")
 
 
-def check_teacher(
-    teacher: Checkpoint, path: Path, recipe: DistillRecipe, person_count: int, data: tuple[TrainingData, ...]
-) -> None:
-    """Refuses a teacher whose identities are not those of the data set.
-
-    Its identity logits would be compared column by column with the student's: a teacher of the same number of
-    other people fits in shape and teaches nonsense.
+def check_detection(settings: DetectionTransferRecipe) -> None:
+    """Refuses KD_det's block where it distils nothing.
 
     Raises:
-        InputError: person count, data set or split differ.
+        InputError: every part of it is off.
     """
-    split = teacher.recipe.data.split
-    names = ", ".join(f"{entry.name} ({split}, {entry.identities} identities)" for entry in teacher.data)
-    here = ", ".join(f"{entry.name} ({recipe.data.split}, {entry.identities} identities)" for entry in data)
-    known = [(entry.name, entry.identities) for entry in teacher.data], teacher.person_count, split
-    wanted = [(entry.name, entry.identities) for entry in data], person_count, recipe.data.split
-    if known != wanted:
+    if not (settings.hint or settings.proposals or settings.refinement):
         raise InputError(
-            f"was trained on {names}",
-            where=f"teacher {path}",
-            expected=f"the student's data: {here}",
-            remedy="train a teacher on this data",
+            "hint, proposals and refinement are all off",
+            where="detection",
+            expected="at least one of them",
+            remedy="leave the block out",
         )

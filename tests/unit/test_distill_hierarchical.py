@@ -15,11 +15,13 @@ from personsearch.core.preprocess import Preprocess
 from personsearch.core.recipe import validate
 from personsearch.core.recipes import DistillRecipe, HdlRecipe, HierarchicalRecipe, TrainRecipe
 from personsearch.distill.attention_transfer import attention_transfer_loss
-from personsearch.distill.hierarchical import hierarchical_task
+from personsearch.distill.hierarchical import hierarchical_knowledge
 from personsearch.distill.prediction import prediction_loss
 from personsearch.distill.relation import relation_loss
-from personsearch.distill.run import check_settings, check_teacher
-from personsearch.distill.task import Criteria, DistillationTask
+from personsearch.distill.run import check_settings
+from personsearch.distill.task import Criteria, DistillationTask, Knowledge
+from personsearch.distill.teacher_files import check_teacher
+from personsearch.distill.teachers import NetworkTeacher
 from personsearch.models import SearchModel, build_model
 from personsearch.models.checkpoint import Checkpoint
 from personsearch.train.task import TaskBatch
@@ -49,9 +51,14 @@ def task(student: SearchModel | None = None, teacher: SearchModel | None = None,
     settings = HierarchicalRecipe(lambda_attention=3.0, lambda_feature=0.7).model_copy(update=changes)
     weights = changes.pop("loss_weights", {})
     content = {**settings.model_dump(), **changes}
-    return hierarchical_task(
-        student or model(STUDENT_TRUNK), teacher or model(TEACHER_TRUNK), loss_weights=weights, **content
-    )
+    known = hierarchical_knowledge(NetworkTeacher(teacher or model(TEACHER_TRUNK)), **content)
+    return DistillationTask(student or model(STUDENT_TRUNK), [known], loss_weights=weights)
+
+
+def teacher_of(made: DistillationTask) -> SearchModel:
+    (teacher,) = made.teachers
+    assert isinstance(teacher, NetworkTeacher)
+    return teacher.model
 
 
 def step(made: DistillationTask, person_ids: tuple[int, int] = (2, 4)) -> dict[str, Tensor]:
@@ -67,7 +74,7 @@ def test_parts_are_the_losses_at_the_students_rois(reduction: str, kl_direction:
     torch.manual_seed(5)
     given = batch()
     output = made.student(given.images, given.boxes, given.person_ids)
-    known = made.teacher.taps(given.images, output.rois)
+    known = teacher_of(made).taps(given.images, output.rois)
     for kind in ("feature", "attention"):
         expected = sum(
             attention_transfer_loss(output.taps[name], known[name], reduction=reduction)
@@ -106,7 +113,7 @@ def test_relation_is_added_to_equation_10() -> None:
     torch.manual_seed(5)
     given = batch()
     output = made.student(given.images, given.boxes, given.person_ids)
-    known = made.teacher.taps(given.images, output.rois)["embedding"]
+    known = teacher_of(made).taps(given.images, output.rois)["embedding"]
     torch.testing.assert_close(parts["relation"], relation_loss(output.taps["embedding"], known, output.roi_person_ids))
     assert float(parts["relation"].detach()) > 0
     torch.testing.assert_close(parts["loss"], plain["loss"] + 11.0 * parts["relation"])
@@ -136,12 +143,12 @@ def test_a_batch_without_a_labelled_person_is_normal() -> None:
 
 def test_the_teacher_does_not_change() -> None:
     made = task()
-    before = {name: tensor.clone() for name, tensor in made.teacher.state_dict().items()}
+    before = {name: tensor.clone() for name, tensor in teacher_of(made).state_dict().items()}
     step(made)["loss"].backward()
-    assert not made.teacher.training
+    assert not teacher_of(made).training
     assert made.student.training
-    assert all(parameter.grad is None for parameter in made.teacher.parameters())
-    assert all(torch.equal(tensor, before[name]) for name, tensor in made.teacher.state_dict().items())
+    assert all(parameter.grad is None for parameter in teacher_of(made).parameters())
+    assert all(torch.equal(tensor, before[name]) for name, tensor in teacher_of(made).state_dict().items())
     assert made.trained is made.student
 
 
@@ -160,9 +167,10 @@ def test_the_same_weights_have_nothing_to_learn() -> None:
 def test_a_tap_that_is_not_there_is_named() -> None:
     with pytest.raises(InputError, match=r"the student has no tap `attention\.0`; expected one of .*feature\.0"):
         step(task(student=model(STUDENT_TRUNK, attention="none")))
-    far = {("feature.0", "feature.9"): lambda student, teacher, person_ids: student.sum()}
+    far = {("feature.0", "feature.9"): lambda student, teacher, output: student.sum()}
     criteria = {"far": Criteria(1.0, far)}
-    made = DistillationTask(model(STUDENT_TRUNK), model(TEACHER_TRUNK), loss_weights={}, criteria=criteria)
+    known = Knowledge(NetworkTeacher(model(TEACHER_TRUNK)), criteria)
+    made = DistillationTask(model(STUDENT_TRUNK), [known], loss_weights={})
     with pytest.raises(InputError, match=r"the teacher has no tap `feature\.9`"):
         step(made)
 

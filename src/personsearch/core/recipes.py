@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from personsearch.core.knowledge_recipes import DetectionTransferRecipe, LookupTableRecipe
 from personsearch.core.model_recipes import (
     AttentionKind,
     DepthwiseTrunk,
@@ -29,11 +30,13 @@ __all__ = [
     "AttentionKind",
     "DataRecipe",
     "DepthwiseTrunk",
+    "DetectionTransferRecipe",
     "DistillRecipe",
     "ExportRecipe",
     "FasterRCNNRecipe",
     "HdlRecipe",
     "HierarchicalRecipe",
+    "LookupTableRecipe",
     "ModelRecipe",
     "OimRecipe",
     "OptimiserRecipe",
@@ -175,10 +178,34 @@ class HierarchicalRecipe(StrictModel):
 
 
 class DistillRecipe(TrainRecipe):
-    """One student run under a teacher."""
+    """One student run under a teacher, or several: every block that is there adds up.
 
-    teacher: str = Field(description="teacher checkpoint")
-    hierarchical: HierarchicalRecipe = HierarchicalRecipe()
+    A recipe that names none of the three blocks has HDL's, ``hierarchical``, with its defaults.
+    """
+
+    teacher: str = Field(
+        description="teacher checkpoint, of every block that names no other; a look-up table file where only "
+        "`lookup_table` is there"
+    )
+    teacher_precision: Literal["same", "float32", "bfloat16", "float16"] = Field(
+        default="same", description="of the teachers' forward pass: as the student's, or a type of its own"
+    )
+    hierarchical: HierarchicalRecipe | None = None
+    detection: DetectionTransferRecipe | None = None
+    lookup_table: LookupTableRecipe | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _hierarchical_by_default(cls, values: Any) -> Any:
+        if isinstance(values, dict) and not {"hierarchical", "detection", "lookup_table"} & set(values):
+            return {**values, "hierarchical": {}}
+        return values
+
+    @model_validator(mode="after")
+    def _some_knowledge(self) -> DistillRecipe:
+        if self.hierarchical is None and self.detection is None and self.lookup_table is None:
+            raise ValueError("at least one of hierarchical, detection and lookup_table")
+        return self
 
 
 class QuantiseRecipe(StrictModel):

@@ -25,6 +25,7 @@ class LookupTable(nn.Module):
     """
 
     rows: Tensor
+    frozen: Tensor
 
     def __init__(self, person_count: int, dim: int, *, momentum: float = 0.5, renormalise: bool = True) -> None:
         super().__init__()
@@ -32,6 +33,23 @@ class LookupTable(nn.Module):
             raise ValueError(f"momentum is {momentum}, expected 0 to 1")
         self.momentum, self.renormalise = momentum, renormalise
         self.register_buffer("rows", torch.zeros(person_count, dim))
+        # Not saved: that rows are frozen is up to the run, not to the network.
+        self.register_buffer("frozen", torch.zeros(person_count, dtype=torch.bool), persistent=False)
+
+    @torch.no_grad()
+    def freeze(self, rows: Tensor) -> None:
+        """Copies a teacher's rows ``(P, D)``, which nothing writes from then on (KD_reid, Munjal et al., BMVC 2019).
+
+        A row of zeros is an identity that the teacher does not know: its own row stays, and is written as before.
+
+        Raises:
+            ValueError: the shape is not this table's.
+        """
+        if rows.shape != self.rows.shape:
+            raise ValueError(f"rows are {tuple(rows.shape)}, the look-up table's {tuple(self.rows.shape)}")
+        known = rows.any(dim=1).to(self.rows.device)
+        self.rows[known] = rows.to(self.rows)[known]
+        self.frozen.copy_(known)
 
     def forward(self, embeddings: Tensor) -> Tensor:
         """Products ``(R, P)`` of ``(R, D)`` with every row, float32; cosines where both are of length 1."""
@@ -56,6 +74,8 @@ class LookupTable(nn.Module):
         embeddings, person_ids = embeddings[labelled], person_ids[labelled]
         if len(person_ids) and int(person_ids.max()) >= len(self.rows):
             raise ValueError(f"person id {int(person_ids.max())} with only {len(self.rows)} rows")
+        written = ~self.frozen[person_ids]
+        embeddings, person_ids = embeddings[written], person_ids[written]
         turns = _turns(person_ids)
         # Rows of different identities do not meet, so all first embeddings are written at once, then all second ones.
         for turn in range(int(turns.max()) + 1 if len(turns) else 0):

@@ -1,0 +1,148 @@
+"""A distillation recipe's teachers: their files opened, and checked against the data before anything trains."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from personsearch.core.errors import InputError
+from personsearch.core.files import sha256_file
+from personsearch.core.lookup_table_file import LookupTableFile, check_identities, read_lookup_table
+from personsearch.core.manifest import TrainingData
+from personsearch.core.recipes import DistillRecipe
+from personsearch.data import SearchDataset, person_names_of
+from personsearch.distill.teachers import NetworkTeacher
+from personsearch.models.checkpoint import Checkpoint, load_model, read_checkpoint
+from personsearch.train.run import training_data
+
+TABLE_SUFFIX = ".npz"
+_ROWS = "lookup_table.rows"
+
+
+@dataclass(frozen=True)
+class TeacherFiles:
+    """What the blocks of a recipe learn from.
+
+    Attributes:
+        hierarchical: HDL's teacher, none without the block.
+        detection: KD_det's.
+        table: KD_reid's, and the file it is from.
+        facts: for the run's record.
+    """
+
+    hierarchical: NetworkTeacher | None
+    detection: NetworkTeacher | None
+    table: tuple[LookupTableFile, Path] | None
+    facts: dict[str, Any] = field(default_factory=dict)
+
+
+def open_teachers(recipe: DistillRecipe, dataset: SearchDataset) -> TeacherFiles:
+    """Opens every teacher of ``recipe``, each file once.
+
+    A detector needs no identities; all others have to know those of ``dataset``, in its order.
+
+    Raises:
+        InputError: a file is missing or of another kind, or a teacher's identities are not the data set's.
+    """
+    opened: dict[Path, tuple[NetworkTeacher, Checkpoint]] = {}
+    facts: dict[str, Any] = {}
+    main, data = Path(recipe.teacher), training_data(dataset)
+
+    def network(path: Path, name: str) -> tuple[NetworkTeacher, Checkpoint]:
+        if path not in opened:
+            model, checkpoint = load_model(path)
+            opened[path] = NetworkTeacher(model, recipe.teacher_precision), checkpoint
+        facts[name] = {"name": opened[path][1].recipe.name, "checkpoint_sha256": sha256_file(path)}
+        return opened[path]
+
+    hierarchical = detection = table = None
+    if recipe.hierarchical is not None:
+        hierarchical, checkpoint = network(main, "teacher")
+        check_teacher(checkpoint, main, recipe, dataset.person_count, data)
+        _check_names(checkpoint, main, dataset)
+    if recipe.detection is not None:
+        path = Path(recipe.detection.teacher or main)
+        detection, _ = network(path, "detection_teacher")
+    if recipe.lookup_table is not None:
+        path = Path(recipe.lookup_table.teacher or main)
+        found = (
+            _table_file(path, dataset) if path.suffix == TABLE_SUFFIX else _table_of_checkpoint(path, recipe, dataset)
+        )
+        table = found, path
+        facts["lookup_table"] = {
+            "source": found.source,
+            "sha256": sha256_file(path),
+            "width": found.table.shape[1],
+            "identities_without_row": len(found.unseen),
+        }
+    return TeacherFiles(hierarchical, detection, table, facts)
+
+
+def check_teacher(
+    teacher: Checkpoint, path: Path, recipe: DistillRecipe, person_count: int, data: tuple[TrainingData, ...]
+) -> None:
+    """Refuses a teacher whose identities are not those of the data set.
+
+    Its identity logits would be compared column by column with the student's: a teacher of the same number of
+    other people fits in shape and teaches nonsense.
+
+    Raises:
+        InputError: person count, data set or split differ.
+    """
+    split = teacher.recipe.data.split
+    names = ", ".join(f"{entry.name} ({split}, {entry.identities} identities)" for entry in teacher.data)
+    here = ", ".join(f"{entry.name} ({recipe.data.split}, {entry.identities} identities)" for entry in data)
+    known = [(entry.name, entry.identities) for entry in teacher.data], teacher.person_count, split
+    wanted = [(entry.name, entry.identities) for entry in data], person_count, recipe.data.split
+    if known != wanted:
+        raise InputError(
+            f"was trained on {names}",
+            where=f"teacher {path}",
+            expected=f"the student's data: {here}",
+            remedy="train a teacher on this data",
+        )
+
+
+def _check_names(teacher: Checkpoint, path: Path, dataset: SearchDataset) -> None:
+    # A checkpoint from before names were kept has none: its data set and its number of people are all there is.
+    names = person_names_of(dataset)
+    if teacher.person_names and names:
+        check_identities(teacher.person_names, names, where=f"teacher {path}", whose="the teacher")
+
+
+def _table_file(path: Path, dataset: SearchDataset) -> LookupTableFile:
+    found, names = read_lookup_table(path), person_names_of(dataset)
+    if names or found.names:
+        check_identities(found.names, names, where=str(path), whose="the look-up table")
+    if len(found.table) != dataset.person_count:
+        raise InputError(
+            f"has rows for {len(found.table)} identities",
+            where=str(path),
+            expected=f"{dataset.person_count}, as {dataset.name} has",
+            remedy="make it from this data set and split",
+        )
+    return found
+
+
+def _table_of_checkpoint(path: Path, recipe: DistillRecipe, dataset: SearchDataset) -> LookupTableFile:
+    checkpoint = read_checkpoint(path)
+    check_teacher(checkpoint, path, recipe, dataset.person_count, training_data(dataset))
+    _check_names(checkpoint, path, dataset)
+    state = checkpoint.model_state
+    tables = [state[name] for name in state if name == _ROWS or name.endswith("." + _ROWS)]
+    if len(tables) != 1:
+        raise InputError(
+            f"`{checkpoint.recipe.model.kind}` has no look-up table",
+            where=f"teacher {path}",
+            expected="a network trained with OIM, or a look-up table file (.npz)",
+            remedy=f"make a table of its embeddings: `personsearch table {path} {recipe.data.root} --out table.npz`",
+        )
+    rows = tables[0].numpy().astype(np.float32)
+    lengths = np.linalg.norm(rows, axis=1, keepdims=True)
+    # Rows of the published code's arithmetic are not of length 1; a student's cosines are to directions.
+    rows = np.divide(rows, lengths, out=np.zeros_like(rows), where=lengths > 0)
+    source = f"look-up table of {checkpoint.recipe.name}"
+    return LookupTableFile(checkpoint.person_names, rows, np.zeros(len(rows), np.int64), source)
