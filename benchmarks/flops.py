@@ -80,8 +80,11 @@ def count_model(model: SearchModel, *, subject: str) -> FlopsResult:
     """Counts a network's scene and person modules by tracing them, without computing anything."""
     import torch
 
+    from personsearch.models.fold import folded
+
     width, height = model.preprocess.input_wh
-    scene, person = model.scene_module(), model.person_module()
+    # What runs: a trunk that trains as several branches runs as one.
+    scene, person = folded(model.scene_module()), folded(model.person_module())
     frames = torch.empty((1, height, width, 3), dtype=torch.uint8, device="meta")
     crop = torch.empty(model.person_input_shape, device="meta")
     return FlopsResult(

@@ -13,6 +13,8 @@ import onnx
 import torch
 from torch import Tensor, nn
 
+from personsearch.models.fold import folded
+
 FORBIDDEN_OPERATORS = frozenset(
     {"NonMaxSuppression", "NonZero", "RoiAlign", "MaxRoiPool", "Loop", "If", "Scan", "Unique", "Compress", "Range"}
 )
@@ -97,7 +99,7 @@ def _write(
         raise ValueError("the module is in training mode; batch norm would follow the example frame")
     with torch.no_grad(), _quiet():
         program = torch.onnx.export(
-            module,
+            folded(module),
             example,
             input_names=list(inputs),
             output_names=list(outputs),

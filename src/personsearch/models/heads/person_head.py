@@ -39,6 +39,7 @@ class PersonHead(nn.Module):
         refine_bins: side of the refinement's grid; must divide h' and w'.
         dropout: on the embedding before the identity layer.
         identity_scale: none for HDL's linear layer, a number for cosine logits times it.
+        embedding_dim: D after a linear layer on the averages; none for HDL's, which has no such layer.
     """
 
     def __init__(
@@ -53,13 +54,16 @@ class PersonHead(nn.Module):
         refine_bins: int = 1,
         dropout: float = 0.0,
         identity_scale: float | None = None,
+        embedding_dim: int | None = None,
     ) -> None:
         super().__init__()
-        self.embedding_dim = channels * stripes
+        averaged = channels * stripes
+        self.embedding_dim = embedding_dim or averaged
         self._stripes, self._bins, self._scale = stripes, refine_bins, identity_scale
         self.norm_in = nn.BatchNorm2d(in_channels)
         self.block = block
         self.attention = build_attention(attention, channels)
+        self.project = None if embedding_dim is None else nn.Linear(averaged, embedding_dim, bias=False)
         self.norm_out = nn.BatchNorm1d(self.embedding_dim)
         self.norm_cells = nn.BatchNorm1d(channels * refine_bins**2)
         self.class_logits = nn.Linear(channels * refine_bins**2, 2)
@@ -86,7 +90,8 @@ class PersonHead(nn.Module):
 
     def embed(self, person_map: Tensor) -> Tensor:
         """The embedding ``(R, D)`` before normalisation, of `person_map`'s output."""
-        embedding: Tensor = self.norm_out(_averages(person_map, self._stripes, 1))
+        averages = _averages(person_map, self._stripes, 1)
+        embedding: Tensor = self.norm_out(averages if self.project is None else self.project(averages))
         return embedding
 
     def identity_logits(self, raw_embedding: Tensor) -> Tensor:

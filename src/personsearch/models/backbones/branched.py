@@ -1,0 +1,83 @@
+"""Convolutions that train as several branches and run as one (RepVGG, Ding et al. 2021; MobileOne, Vasu et al. 2023).
+
+A sum of linear maps is a linear map: a 3x3 convolution, a 1x1 and the identity, each behind a batch norm of its own,
+are one 3x3 convolution with a bias once the statistics are fixed. What differs is how they learn.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from personsearch.models.fold import Mergeable, fused_weights, scale_and_shift, with_weights
+
+
+class ConvNorm(nn.Module):
+    """A convolution without bias, padded so that stride 1 keeps the size, and its batch norm."""
+
+    def __init__(self, in_channels: int, out_channels: int, kernel: int, *, stride: int, groups: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(in_channels, out_channels, kernel, stride, kernel // 2, groups=groups, bias=False)
+        self.bn1 = nn.BatchNorm2d(out_channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        normed: Tensor = self.bn1(self.conv1(x))
+        return normed
+
+
+class BranchedConv(Mergeable):
+    """Convolution, batch norm, ReLU; with ``branches`` a 1x1 and, where shapes allow, an identity are added before it.
+
+    Args:
+        in_channels: C.
+        out_channels: c.
+        kernel: side of the main branch's filter, odd; padded so that stride 1 keeps the size.
+        stride: of every branch. The identity needs stride 1 and C = c, the 1x1 a larger main kernel.
+        groups: of every convolution.
+        branches: whether there is more than the main branch.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel: int,
+        *,
+        stride: int = 1,
+        groups: int = 1,
+        branches: bool = True,
+    ) -> None:
+        super().__init__()
+        self.main = ConvNorm(in_channels, out_channels, kernel, stride=stride, groups=groups)
+        self.point: ConvNorm | None = None
+        if branches and kernel > 1:
+            self.point = ConvNorm(in_channels, out_channels, 1, stride=stride, groups=groups)
+        self.identity: nn.BatchNorm2d | None = None
+        if branches and stride == 1 and in_channels == out_channels:
+            self.identity = nn.BatchNorm2d(out_channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        total: Tensor = self.main(x)
+        if self.point is not None:
+            total = total + self.point(x)
+        if self.identity is not None:
+            total = total + self.identity(x)
+        return F.relu(total)
+
+    @torch.no_grad()
+    def merged(self) -> nn.Sequential:
+        """One convolution with a bias, then ReLU: the same function in evaluation mode."""
+        weight, bias = fused_weights(self.main.conv1, self.main.bn1)
+        centre = weight.shape[2] // 2
+        if self.point is not None:
+            point, shift = fused_weights(self.point.conv1, self.point.bn1)
+            weight[:, :, centre, centre] += point[:, :, 0, 0]
+            bias += shift
+        if self.identity is not None:
+            scale, shift = scale_and_shift(self.identity)
+            # Output channel o reads input channel o, which is number o % (C / groups) within its group.
+            channel = torch.arange(len(scale), device=weight.device)
+            weight[channel, channel % weight.shape[1], centre, centre] += scale
+            bias += shift
+        return nn.Sequential(with_weights(self.main.conv1, weight, bias), nn.ReLU())
