@@ -13,7 +13,7 @@ from personsearch.distill.teachers import TableTeacher
 from personsearch.losses.memory import LookupTable, RingQueue
 from personsearch.models import SearchModel
 
-OWN_LOSS = "oim"
+OWN_LOSS = "identity"
 """Name of the loss that a student with a look-up table of its own has against it."""
 
 
@@ -65,7 +65,8 @@ def lookup_table_knowledge(
 
 def memories(model: nn.Module) -> tuple[LookupTable | None, RingQueue | None]:
     """A network's look-up table and queue; none where it learns its identities another way."""
-    table, queue = getattr(model, "lookup_table", None), getattr(model, "queue", None)
+    memory = getattr(model, "memory", None)
+    table, queue = getattr(memory, "table", None), getattr(memory, "queue", None)
     return table if isinstance(table, LookupTable) else None, queue if isinstance(queue, RingQueue) else None
 
 

@@ -19,7 +19,7 @@ from personsearch.models.checkpoint import Checkpoint, load_model, read_checkpoi
 from personsearch.train.run import training_data
 
 TABLE_SUFFIX = ".npz"
-_ROWS = "lookup_table.rows"
+_ROWS = "memory.table.rows"
 
 
 @dataclass(frozen=True)
@@ -132,15 +132,14 @@ def _table_of_checkpoint(path: Path, recipe: DistillRecipe, dataset: SearchDatas
     check_teacher(checkpoint, path, recipe, dataset.person_count, training_data(dataset))
     _check_names(checkpoint, path, dataset)
     state = checkpoint.model_state
-    tables = [state[name] for name in state if name == _ROWS or name.endswith("." + _ROWS)]
-    if len(tables) != 1:
+    if _ROWS not in state:
         raise InputError(
             f"`{checkpoint.recipe.model.kind}` has no look-up table",
             where=f"teacher {path}",
             expected="a network trained with OIM, or a look-up table file (.npz)",
             remedy=f"make a table of its embeddings: `personsearch table {path} {recipe.data.root} --out table.npz`",
         )
-    rows = tables[0].numpy().astype(np.float32)
+    rows = state[_ROWS].numpy().astype(np.float32)
     lengths = np.linalg.norm(rows, axis=1, keepdims=True)
     # Rows of the published code's arithmetic are not of length 1; a student's cosines are to directions.
     rows = np.divide(rows, lengths, out=np.zeros_like(rows), where=lengths > 0)
