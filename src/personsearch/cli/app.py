@@ -4,7 +4,20 @@ from __future__ import annotations
 
 import typer
 
-from personsearch.cli import bench, calibrate, data, demo, diagnose, distill, doctor, evaluate, export, stream, train
+from personsearch.cli import (
+    bench,
+    calibrate,
+    data,
+    demo,
+    diagnose,
+    distill,
+    doctor,
+    evaluate,
+    export,
+    stream,
+    table,
+    train,
+)
 
 app = typer.Typer(
     name="personsearch",
@@ -17,6 +30,7 @@ app.command("demo")(demo.demo)
 app.add_typer(data.app, name="data")
 app.command("train")(train.train)
 app.command("distill")(distill.distill)
+app.command("table")(table.table)
 app.command("evaluate")(evaluate.evaluate)
 app.command("diagnose")(diagnose.diagnose)
 app.command("calibrate")(calibrate.calibrate)
