@@ -104,7 +104,7 @@ def test_levels_of_teacher_and_student_have_equal_sizes() -> None:
 def test_taps_at_the_trained_rois_equal_the_training_taps() -> None:
     model = tiny_model("student").eval()
     output = model(frames(), BOXES, IDS)
-    again = model.taps(frames(), output.rois)
+    again = model.taps(frames(), output.rois, output.anchors)
     for name, value in output.taps.items():
         torch.testing.assert_close(again[name], value, msg=name)
 

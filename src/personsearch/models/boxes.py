@@ -27,8 +27,25 @@ def person_anchors(heights: Sequence[float], ratio: float, stride: int, map_hw: 
     Returns:
         ``(map_h * map_w * len(heights), 4)`` xyxy input pixels, the heights of one position together.
     """
+    return anchor_grid(person_shapes(heights, ratio), stride, map_hw)
+
+
+def person_shapes(heights: Sequence[float], ratio: float) -> Tensor:
+    """Width and height ``(S, 2)`` of anchors of the given heights, ``ratio`` times as high as wide."""
     tall = torch.tensor(list(heights), dtype=torch.float32)
-    sides = torch.stack([-tall / ratio, -tall, tall / ratio, tall], dim=1) / 2  # (S, 4)
+    return torch.stack([tall / ratio, tall], dim=1)
+
+
+def grid_shapes(sizes: Sequence[float], ratios: Sequence[float]) -> Tensor:
+    """Width and height ``(S, 2)`` of every size, the root of the area, in every ratio of height to width."""
+    size = torch.tensor(list(sizes), dtype=torch.float32).repeat_interleave(len(ratios))
+    root = torch.tensor(list(ratios), dtype=torch.float32).sqrt().repeat(len(sizes))
+    return torch.stack([size / root, size * root], dim=1)
+
+
+def anchor_grid(shapes_wh: Tensor, stride: int, map_hw: tuple[int, int]) -> Tensor:
+    """An anchor of every shape ``(S, 2)`` centred on every cell, ``(map_h * map_w * S, 4)``; as `person_anchors`."""
+    sides = torch.cat([-shapes_wh, shapes_wh], dim=1) / 2  # (S, 4)
     rows = (torch.arange(map_hw[0], dtype=torch.float32) + 0.5) * stride
     columns = (torch.arange(map_hw[1], dtype=torch.float32) + 0.5) * stride
     y, x = torch.meshgrid(rows, columns, indexing="ij")

@@ -6,14 +6,24 @@ from pathlib import Path
 
 from personsearch.core.errors import InputError
 from personsearch.core.preprocess import Preprocess
-from personsearch.core.recipes import DepthwiseTrunk, HdlRecipe, ModelRecipe, ResNetTrunk
+from personsearch.core.recipes import (
+    AttentionKind,
+    DepthwiseTrunk,
+    FasterRCNNRecipe,
+    HdlRecipe,
+    ModelRecipe,
+    OimRecipe,
+    ResNetTrunk,
+)
 from personsearch.models.backbones.depthwise import DepthwiseSeparable
 from personsearch.models.backbones.resnet_c4 import ResNetC4
 from personsearch.models.backbones.shufflenet import ShuffleNet
 from personsearch.models.backbones.trunk import Trunk
+from personsearch.models.boxes import person_shapes
 from personsearch.models.detectors.two_stage import TwoStageSearch
 from personsearch.models.heads.detection_subnet import DetectionSubnet
 from personsearch.models.heads.person_head import PersonHead
+from personsearch.models.region_models import build_faster_rcnn, build_oim, region_settings
 from personsearch.models.search_model import SearchModel
 
 
@@ -23,8 +33,6 @@ def build_model(recipe: ModelRecipe, preprocess: Preprocess, person_count: int) 
     Raises:
         InputError: the input size does not fit the trunk's stride, or pretrained weights cannot be had.
     """
-    if not isinstance(recipe, HdlRecipe):
-        raise InputError(f"`model.kind` is '{recipe.kind}'", expected="'hdl'")
     trunk = _build_trunk(recipe)
     for side in preprocess.input_wh:
         if side % trunk.stride:
@@ -32,6 +40,16 @@ def build_model(recipe: ModelRecipe, preprocess: Preprocess, person_count: int) 
                 f"preprocess.input_wh is {preprocess.input_wh}",
                 expected=f"multiples of {trunk.stride}, the trunk's stride",
             )
+    if isinstance(recipe, HdlRecipe):
+        return _build_hdl(recipe, trunk, preprocess, person_count)
+    if isinstance(recipe, FasterRCNNRecipe):
+        return build_faster_rcnn(recipe, trunk, preprocess, person_count)
+    if isinstance(recipe, OimRecipe):
+        return build_oim(recipe, trunk, preprocess, person_count)
+    raise InputError(f"`model.kind` is '{recipe.kind}'", expected="one of hdl, faster_rcnn, oim")
+
+
+def _build_hdl(recipe: HdlRecipe, trunk: Trunk, preprocess: Preprocess, person_count: int) -> TwoStageSearch:
     subnet = DetectionSubnet(
         trunk.out_channels, recipe.rpn_channels, len(recipe.anchor_heights), separable=recipe.rpn_separable
     )
@@ -52,30 +70,20 @@ def build_model(recipe: ModelRecipe, preprocess: Preprocess, person_count: int) 
         subnet=subnet,
         head=head,
         person_count=person_count,
-        anchor_heights=recipe.anchor_heights,
-        anchor_ratio=recipe.anchor_ratio,
-        pool_size=recipe.pool_size,
-        pre_nms=recipe.pre_nms,
-        proposals=recipe.proposals,
-        rpn_nms_iou=recipe.rpn_nms_iou,
-        nms_iou=recipe.nms_iou,
-        score_threshold=recipe.score_threshold,
-        train_proposals=recipe.train_proposals,
-        rois_per_image=recipe.rois_per_image,
-        positive_fraction=recipe.positive_fraction,
-        roi_negative_iou=recipe.roi_negative_iou,
-        embed_refined=recipe.embed_refined,
+        anchor_shapes=person_shapes(recipe.anchor_heights, recipe.anchor_ratio),
+        settings=region_settings(recipe),
     )
 
 
-def _build_trunk(recipe: HdlRecipe) -> Trunk:
+def _build_trunk(recipe: ModelRecipe) -> Trunk:
     trunk = recipe.trunk
+    attention: AttentionKind = recipe.attention if isinstance(recipe, HdlRecipe) else "none"
     if isinstance(trunk, ResNetTrunk):
         return ResNetC4(
             depth=trunk.depth,
             width=trunk.width,
             stride=trunk.stride,
-            attention=recipe.attention,
+            attention=attention,
             pretrained=trunk.pretrained,
             norm=trunk.norm,
             frozen_stages=trunk.frozen_stages,
@@ -87,12 +95,12 @@ def _build_trunk(recipe: HdlRecipe) -> Trunk:
             stride=trunk.stride,
             modules=trunk.modules,
             person_channels=trunk.person_channels,
-            attention=recipe.attention,
+            attention=attention,
         )
     return ShuffleNet(
         stride=trunk.stride,
         neck_channels=trunk.neck_channels,
         person_channels=trunk.person_channels,
-        attention=recipe.attention,
+        attention=attention,
         weights=None if trunk.weights is None else Path(trunk.weights),
     )

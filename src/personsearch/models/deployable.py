@@ -7,7 +7,7 @@ non-maximum suppression as a fixed number of matrix steps, RoI pooling as two ma
 from __future__ import annotations
 
 import copy
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol, cast
 
 import torch
 import torch.nn.functional as F
@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from personsearch.models.boxes import clip, decode
 
 if TYPE_CHECKING:
-    from personsearch.models.detectors.two_stage import TwoStageSearch
+    from personsearch.models.detectors.regions import RegionSearch
 
 SAMPLES_PER_BIN = 2
 MIN_SIDE_PX = 1.0
@@ -110,7 +110,7 @@ def _valid(boxes: Tensor) -> Tensor:
 class ScenePart(nn.Module):
     """What runs once a frame: frames to feature map, anchor margins ``(B, A)`` and deltas ``(B, A, 4)``."""
 
-    def __init__(self, model: TwoStageSearch) -> None:
+    def __init__(self, model: RegionSearch) -> None:
         super().__init__()
         self.normalise, self.trunk, self.subnet = model.normalise, model.trunk, model.subnet
 
@@ -120,96 +120,126 @@ class ScenePart(nn.Module):
         return feature, logits[..., 1] - logits[..., 0], deltas
 
 
+class MapHead(Protocol):
+    """A head that answers from one map of a crop, so that what is not asked for is not computed."""
+
+    def person_map(self, pooled: Tensor) -> Tensor: ...
+
+    def refine(self, person_map: Tensor) -> tuple[Tensor, Tensor]: ...
+
+    def embed(self, person_map: Tensor) -> Tensor: ...
+
+
 class PersonPart(nn.Module):
     """What runs once a person: a pooled crop to margin, deltas and embedding; no identity layer.
 
     The margin is the logit of the person probability: it still ranks people where that saturates at 1. With
     ``embed_refined`` the crop goes through the block twice, as in the search graph, once from the proposal and
     once from the refined box; called on one crop this only matters to whoever counts operations.
+
+    For a `MapHead`; a network with another head has a person part of its own, with the same three methods.
     """
 
-    def __init__(self, model: TwoStageSearch) -> None:
+    def __init__(self, model: RegionSearch) -> None:
         super().__init__()
-        self.head, self.embed_refined = model.head, model.embed_refined
+        self.head = cast(MapHead, model.head)
+        self.embed_refined = model.settings.embed_refined
 
     def forward(self, pooled: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """``(R, C, h, w)`` to margins ``(R,)``, deltas ``(R, 4)`` and unit embeddings ``(R, D)``."""
         person_map = self.head.person_map(pooled)
-        margin, deltas = self.refine(person_map)
-        return margin, deltas, self.embed(pooled) if self.embed_refined else self.embed_map(person_map)
-
-    def refine(self, person_map: Tensor) -> tuple[Tensor, Tensor]:
-        """Margins ``(R,)`` and deltas ``(R, 4)``."""
         logits, deltas = self.head.refine(person_map)
+        embedding = self.embed(pooled) if self.embed_refined else F.normalize(self.head.embed(person_map))
+        return logits[:, 1] - logits[:, 0], deltas, embedding
+
+    def refine(self, pooled: Tensor) -> tuple[Tensor, Tensor]:
+        """Margins ``(R,)`` and deltas ``(R, 4)`` alone."""
+        logits, deltas = self.head.refine(self.head.person_map(pooled))
         return logits[:, 1] - logits[:, 0], deltas
 
     def embed(self, pooled: Tensor) -> Tensor:
-        """Embeddings ``(R, D)``, L2-normalised, of pooled crops."""
-        return self.embed_map(self.head.person_map(pooled))
-
-    def embed_map(self, person_map: Tensor) -> Tensor:
-        """Embeddings ``(R, D)``, L2-normalised, of the block's maps."""
-        return F.normalize(self.head.embed(person_map))
+        """Unit embeddings ``(R, D)`` alone."""
+        return F.normalize(self.head.embed(self.head.person_map(pooled)))
 
 
 class SearchGraph(nn.Module):
-    """uint8 frames to boxes (B, K, 4), scores (B, K) and embeddings (B, K, D), rows by descending score."""
+    """uint8 frames to boxes (B, K, 4), scores (B, K) and embeddings (B, K, D), rows by descending score.
+
+    A detector, whose embeddings are of width 0, gives boxes and scores only. Scene and person parts are the model's
+    own ``scene_module`` and ``person_module``.
+    """
 
     anchors: Tensor
 
-    def __init__(self, model: TwoStageSearch, max_detections: int) -> None:
+    def __init__(self, model: RegionSearch, max_detections: int) -> None:
         super().__init__()
-        self.scene, self.person = ScenePart(model), PersonPart(model)
+        settings = model.settings
+        self.scene, self.person = model.scene_module(), model.person_module()
         # A copy, not the head again: exporters fold a batch norm only into a convolution that is used once.
-        self.embedder = copy.deepcopy(self.person) if model.embed_refined else None
+        self.embedder = copy.deepcopy(self.person) if settings.embed_refined else None
         self.register_buffer("anchors", model.anchors.unsqueeze(0), persistent=False)
-        self.input_wh = model.preprocess.input_wh
-        self.stride, self.pool_size = model.trunk.stride, model.pool_size
-        self.pre_nms, self.proposals, self.max_detections = model.pre_nms, model.proposals, max_detections
-        self.rpn_nms_iou, self.nms_iou = model.rpn_nms_iou, model.nms_iou
+        self.input_wh, self.embeds = model.preprocess.input_wh, model.embedding_dim > 0
+        self.stride, self.pool_size = model.trunk.stride, settings.pool_size
+        self.pre_nms = min(settings.graph_pre_nms, len(model.anchors))
+        self.proposals, self.max_detections = min(settings.graph_proposals, self.pre_nms), max_detections
+        self.rpn_nms_iou, self.nms_iou = settings.rpn_nms_iou, settings.nms_iou
 
-    def forward(self, frames: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def forward(self, frames: Tensor) -> tuple[Tensor, ...]:
         feature, margins, deltas = self.scene(frames)
         boxes, valid = self._propose(margins, deltas)
-        person_map = self.person.head.person_map(matrix_pool(feature, boxes, self.pool_size, self.stride))
-        margin, refinement = self.person.refine(person_map)
-        batch, count = valid.shape
-        boxes = clip(decode(refinement.reshape(batch, count, 4), boxes, (10.0, 10.0, 5.0, 5.0)), self.input_wh)
-        valid = valid * _valid(boxes)
-        margin = torch.where(valid > 0, margin.reshape(batch, count), DROPPED)
-        margin, order = margin.topk(count, dim=1)
-        boxes = gather_rows(boxes, order)
-        kept = fixed_nms(boxes, valid.gather(1, order), self.nms_iou)
-        margin, rank = torch.where(kept > 0, margin, DROPPED).topk(self.max_detections, dim=1)
-        scores = torch.sigmoid(margin) * kept.gather(1, rank)
-        boxes = gather_rows(boxes, rank)
+        pooled = self._pool(feature, boxes)
+        if self.embedder is None:
+            margins, deltas, embeddings = self.person(pooled)
+        else:
+            margins, deltas = self.person.refine(pooled)
+        boxes, scores, rank = self._select(boxes, valid, margins, deltas)
+        if not self.embeds:
+            return boxes, scores
         if self.embedder is not None:
-            embeddings = self.embedder.embed(matrix_pool(feature, boxes, self.pool_size, self.stride))
-            return boxes, scores, embeddings.reshape(batch, self.max_detections, -1)
-        embeddings = self.person.embed_map(person_map).reshape(batch, count, -1)
-        return boxes, scores, gather_rows(embeddings, order.gather(1, rank))
+            embeddings = self.embedder.embed(self._pool(feature, boxes))
+            return boxes, scores, embeddings.reshape(*scores.shape, -1)
+        return boxes, scores, gather_rows(embeddings.reshape(*valid.shape, -1), rank)
+
+    def _pool(self, feature: Tensor, boxes: Tensor) -> Tensor:
+        return matrix_pool(feature, boxes, self.pool_size, self.stride)
 
     def _propose(self, margins: Tensor, deltas: Tensor) -> tuple[Tensor, Tensor]:
+        """Proposals ``(B, N, 4)`` and which of them are any, ``(B, N)`` of 1 and 0."""
         margins, indices = margins.topk(self.pre_nms, dim=1)
         anchors = gather_rows(self.anchors.expand(margins.shape[0], -1, -1), indices)
         boxes = clip(decode(gather_rows(deltas, indices), anchors, (1.0, 1.0, 1.0, 1.0)), self.input_wh)
         kept = fixed_nms(boxes, _valid(boxes), self.rpn_nms_iou)
         # Kept boxes first, in their order: a rank that falls by one a row, plus a jump for the kept.
         order = torch.arange(self.pre_nms, 0, -1, device=kept.device, dtype=kept.dtype) + kept * self.pre_nms
-        count = min(self.proposals, self.pre_nms)
-        rank = order.topk(count, dim=1).indices
+        rank = order.topk(self.proposals, dim=1).indices
         return gather_rows(boxes, rank), kept.gather(1, rank)
+
+    def _select(self, boxes: Tensor, valid: Tensor, margins: Tensor, deltas: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Refined boxes ``(B, K, 4)`` that survive NMS, their scores ``(B, K)`` and which proposals they come from."""
+        batch, count = valid.shape
+        boxes = clip(decode(deltas.reshape(batch, count, 4), boxes, (10.0, 10.0, 5.0, 5.0)), self.input_wh)
+        valid = valid * _valid(boxes)
+        margins = torch.where(valid > 0, margins.reshape(batch, count), DROPPED)
+        margins, order = margins.topk(count, dim=1)
+        boxes = gather_rows(boxes, order)
+        kept = fixed_nms(boxes, valid.gather(1, order), self.nms_iou)
+        margins, rank = torch.where(kept > 0, margins, DROPPED).topk(self.max_detections, dim=1)
+        scores = torch.sigmoid(margins) * kept.gather(1, rank)
+        return gather_rows(boxes, rank), scores, order.gather(1, rank)
 
 
 class QueryGraph(nn.Module):
     """A frame and boxes on it to embeddings: the same trunk and head, without detection."""
 
-    def __init__(self, model: TwoStageSearch, query_boxes: int) -> None:
+    def __init__(self, model: RegionSearch, query_boxes: int) -> None:
         super().__init__()
+        if model.embedding_dim == 0:
+            raise ValueError("a detector without embeddings has no query graph")
         self.normalise, self.trunk = model.normalise, model.trunk
         # Named as in the search graph, whose calibrated ranges this graph takes over by the weights' names.
-        self.part = "embedder" if model.embed_refined else "person"
-        self.add_module(self.part, PersonPart(model))
-        self.stride, self.pool_size = model.trunk.stride, model.pool_size
+        self.part = "embedder" if model.settings.embed_refined else "person"
+        self.add_module(self.part, model.person_module())
+        self.stride, self.pool_size = model.trunk.stride, model.settings.pool_size
         self.query_boxes, self.input_wh = query_boxes, model.preprocess.input_wh
 
     def forward(self, frames: Tensor, boxes: Tensor) -> Tensor:
