@@ -12,6 +12,7 @@ from personsearch.distill.detection_transfer import HintLoss, bounded_box_loss, 
 from personsearch.distill.task import Criteria, Knowledge, TapLoss, missing_tap
 from personsearch.distill.teachers import NetworkTeacher
 from personsearch.models import SearchModel
+from personsearch.models.detectors.regions import RegionSearch
 from personsearch.models.search_model import TrainOutput
 
 PROBE_SIDE_PX = 128
@@ -102,10 +103,9 @@ def check_anchors(student: SearchModel, teacher: SearchModel) -> None:
 
 def _anchors(model: SearchModel) -> tuple[int, list[list[float]]] | None:
     """Stride and sides of a network's anchors."""
-    shapes, trunk = getattr(model, "anchor_shapes", None), getattr(model, "trunk", None)
-    if shapes is None or trunk is None:
+    if not isinstance(model, RegionSearch):
         return None
-    return int(trunk.stride), [[round(float(side), 2) for side in shape] for shape in shapes.tolist()]
+    return model.trunk.stride, [[round(float(side), 2) for side in shape] for shape in model.anchor_shapes.tolist()]
 
 
 def _shown(anchors: tuple[int, list[list[float]]] | None) -> str:

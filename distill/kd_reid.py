@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import torch
-from torch import nn
 
 from personsearch.core.errors import InputError
 from personsearch.core.lookup_table_file import LookupTableFile
 from personsearch.distill.lookup_table import FrozenTableLoss, Projection
 from personsearch.distill.task import Criteria, Knowledge
 from personsearch.distill.teachers import TableTeacher
-from personsearch.losses.memory import LookupTable, RingQueue
+from personsearch.losses.oim import IdentityMemory
 from personsearch.models import SearchModel
+from personsearch.models.detectors.oim import MemorySearch
 
 OWN_LOSS = "identity"
 """Name of the loss that a student with a look-up table of its own has against it."""
@@ -52,22 +52,20 @@ def lookup_table_knowledge(
     if len(table.table) != student.person_count:
         raise ValueError(f"{len(table.table)} rows for {student.person_count} identities")
     rows = torch.from_numpy(table.table)
-    own, queue = memories(student)
-    width = rows.shape[1]
-    if own is not None and own.rows.shape[1] == width:
-        own.freeze(rows)
+    own, width = memory_of(student), rows.shape[1]
+    if own is not None and own.table.rows.shape[1] == width:
+        own.table.freeze(rows)
         return Knowledge(None, {}, {OWN_LOSS: lambda_oim})
     _check_width(student.embedding_dim, width, projection, where)
+    queue = None if own is None else own.queue
     loss = FrozenTableLoss(student.embedding_dim, width, projection=projection, scale=scale, queue=queue)
     criteria = {"lookup_table": Criteria(lambda_oim, {("embedding", "lookup_table"): loss})}
     return Knowledge(TableTeacher(rows), criteria, {} if own is None else {OWN_LOSS: 0.0})
 
 
-def memories(model: nn.Module) -> tuple[LookupTable | None, RingQueue | None]:
+def memory_of(model: SearchModel) -> IdentityMemory | None:
     """A network's look-up table and queue; none where it learns its identities another way."""
-    memory = getattr(model, "memory", None)
-    table, queue = getattr(memory, "table", None), getattr(memory, "queue", None)
-    return table if isinstance(table, LookupTable) else None, queue if isinstance(queue, RingQueue) else None
+    return model.memory if isinstance(model, MemorySearch) else None
 
 
 def _check_width(student_width: int, table_width: int, projection: Projection | None, where: str) -> None:
