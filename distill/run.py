@@ -15,7 +15,8 @@ from personsearch.distill.teacher_files import TeacherFiles, open_teachers
 from personsearch.models import SearchModel
 from personsearch.train.checkpoint import RunIdentity
 from personsearch.train.loop import fit, open_fabric
-from personsearch.train.run import open_training_set, start_model, training_batches, training_data
+from personsearch.train.memory import check_run_memory
+from personsearch.train.run import check_batch, open_training_set, start_model, training_batches, training_data
 from personsearch.train.run_folder import open_run_folder
 from personsearch.train.step import seed_torch
 
@@ -44,6 +45,9 @@ def run_distillation(recipe: DistillRecipe, run_dir: Path, *, resume: bool = Fal
     dataset = open_training_set(recipe)
     teachers = open_teachers(recipe, dataset)
     fabric = open_fabric(recipe.precision)
+    check_batch(recipe, len(dataset), fabric.world_size)
+    networks = {part for part in (teachers.hierarchical, teachers.detection) if part is not None}  # often one
+    check_run_memory(recipe, dataset.person_count, fabric, networks)
     student, facts = start_model(recipe, dataset.person_count, run_dir, saved)
     facts |= teachers.facts
     task = DistillationTask(student, knowledge_of(recipe, student, teachers), loss_weights=recipe.loss_weights)

@@ -9,13 +9,14 @@ from rich.console import Console
 
 from personsearch.core.errors import InputError
 from personsearch.core.manifest import TrainingData
-from personsearch.core.recipes import TrainRecipe
+from personsearch.core.recipes import FasterRCNNRecipe, TrainRecipe
 from personsearch.data import SearchDataset, open_dataset, person_names_of
 from personsearch.data.loader import TrainingLoader
 from personsearch.models import SearchModel, build_model
 from personsearch.models.checkpoint import Checkpoint, load_model
 from personsearch.train.checkpoint import RunIdentity, load_matching_weights
 from personsearch.train.loop import fit, open_fabric
+from personsearch.train.memory import check_run_memory
 from personsearch.train.run_folder import CHECKPOINT_NAME, open_run_folder
 from personsearch.train.step import seed_torch
 from personsearch.train.task import SearchTask
@@ -39,6 +40,8 @@ def run_training(recipe: TrainRecipe, run_dir: Path, *, resume: bool = False) ->
     saved = open_run_folder(run_dir, recipe, resume=resume)
     dataset = open_training_set(recipe)
     fabric = open_fabric(recipe.precision)
+    check_batch(recipe, len(dataset), fabric.world_size)
+    check_run_memory(recipe, dataset.person_count, fabric)
     model, facts = start_model(recipe, dataset.person_count, run_dir, saved)
     loader = training_batches(recipe, dataset, fabric.global_rank, fabric.world_size)
     facts["loader"] = loader.record  # grows with the run; each epoch's record shows it as it is then
@@ -51,10 +54,10 @@ def open_training_set(recipe: TrainRecipe) -> SearchDataset:
     """The data set of a recipe.
 
     Raises:
-        InputError: there is none, or nobody in it has an identity.
+        InputError: there is none, or nobody in it has an identity where the network learns identities.
     """
     dataset = open_dataset(Path(recipe.data.root), recipe.data.split)
-    if dataset.person_count == 0:
+    if dataset.person_count == 0 and not isinstance(recipe.model, FasterRCNNRecipe):
         raise InputError(
             f"split `{recipe.data.split}` labels no identity",
             where=recipe.data.root,
@@ -97,42 +100,55 @@ def start_model(
     return model, facts
 
 
-def training_batches(recipe: TrainRecipe, dataset: SearchDataset, rank: int, world_size: int) -> TrainingLoader:
-    """The loader of one process; ``batch_images`` is for each process, ``epoch_images`` for all together.
+def check_batch(recipe: TrainRecipe, dataset_images: int, world_size: int) -> int | None:
+    """Refuses a step of more images than an epoch has.
 
-    Whatever the number of processes, and whether a step's images come at once or are accumulated, every step sees
-    the same images in the same variation. An epoch that the processes cannot share evenly leaves the rest of its
-    images to the next one.
+    Args:
+        recipe: the run.
+        dataset_images: images in the data set.
+        world_size: processes.
+
+    Returns:
+        The epoch's images, of all processes together; none for the whole set, of one process. What the processes
+        cannot share evenly is left to the next epoch.
 
     Raises:
-        InputError: a step wants more images than an epoch has.
+        InputError: it takes more.
     """
     epoch_images = recipe.epoch_images
     if world_size > 1:
         part = world_size * recipe.data.images_per_identity
-        epoch_images = (epoch_images or len(dataset)) // part * part
-    _check_batch(recipe, epoch_images if epoch_images is not None else len(dataset), world_size)
+        epoch_images = (epoch_images or dataset_images) // part * part
+    wanted = recipe.batch_images * recipe.accumulate * world_size
+    there = dataset_images if epoch_images is None else epoch_images
+    if wanted > there:
+        factors = [f"batch_images {recipe.batch_images}"]
+        factors += [f"accumulate {recipe.accumulate}"] if recipe.accumulate > 1 else []
+        factors += [f"{world_size} processes"] if world_size > 1 else []
+        raise InputError(
+            f"a step takes {wanted} images ({' x '.join(factors)}), an epoch has {there}",
+            where="batch_images",
+            remedy="lower it or raise epoch_images",
+        )
+    return epoch_images
+
+
+def training_batches(recipe: TrainRecipe, dataset: SearchDataset, rank: int, world_size: int) -> TrainingLoader:
+    """The loader of one process; ``batch_images`` is for each process, ``epoch_images`` for all together.
+
+    Whatever the number of processes, and whether a step's images come at once or are accumulated, every step sees
+    the same images in the same variation.
+
+    Raises:
+        InputError: a step wants more images than an epoch has.
+    """
     return TrainingLoader(
         dataset,
         recipe.data,
         recipe.preprocess,
         batch_images=recipe.batch_images,
-        epoch_images=epoch_images,
+        epoch_images=check_batch(recipe, len(dataset), world_size),
         seed=recipe.seed,
         rank=rank,
         world_size=world_size,
     )
-
-
-def _check_batch(recipe: TrainRecipe, epoch_images: int, world_size: int) -> None:
-    wanted = recipe.batch_images * recipe.accumulate * world_size
-    if wanted > epoch_images:
-        factors = [f"batch_images {recipe.batch_images}"]
-        factors += [f"accumulate {recipe.accumulate}"] if recipe.accumulate > 1 else []
-        factors += [f"{world_size} processes"] if world_size > 1 else []
-        raise InputError(
-            f"a step takes {wanted} images ({' x '.join(factors)}), an epoch has {epoch_images}",
-            where="batch_images",
-            expected="at most the images of an epoch",
-            remedy="lower batch_images or raise epoch_images",
-        )
