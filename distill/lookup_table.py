@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -11,10 +12,13 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrizations import orthogonal
 
 from personsearch.core.detections import FloatArray
+from personsearch.core.errors import InputError
+from personsearch.core.files import sha256_file
 from personsearch.core.geometry import Boxes
 from personsearch.core.preprocess import Frame
 from personsearch.losses.memory import RingQueue
 from personsearch.models import SearchModel
+from personsearch.models.checkpoint import load_model
 from personsearch.models.search_model import TrainOutput
 
 Projection = Literal["orthogonal", "linear"]
@@ -138,3 +142,17 @@ class ModelEmbedder:
         boxes = torch.from_numpy(np.asarray(place.to_input(boxes_xyxy), np.float32)).to(device)
         (found,) = self._model.embed(torch.from_numpy(image).to(device)[None], [boxes])
         return np.asarray(found.float().cpu().numpy(), np.float32)
+
+
+def open_embedder(path: Path) -> ModelEmbedder:
+    """The network of a checkpoint as an embedder.
+
+    Raises:
+        InputError: no checkpoint, or its network has no embeddings.
+    """
+    model, checkpoint = load_model(path)
+    if model.embedding_dim == 0:
+        raise InputError(
+            f"`{checkpoint.recipe.model.kind}` has no embeddings", where=str(path), expected="a network of identities"
+        )
+    return ModelEmbedder(model, f"{checkpoint.recipe.name} (sha256 {sha256_file(path)})")

@@ -78,6 +78,7 @@ class DistillationTask(Task):
         self._knowledge = tuple(knowledge)
         teachers = {id(part.teacher): part.teacher for part in knowledge if part.teacher is not None}
         self.teachers = nn.ModuleList(teachers.values())
+        self._teachers = teachers
         self._wanted = {
             key: frozenset(
                 name
@@ -103,10 +104,7 @@ class DistillationTask(Task):
 
     def forward(self, batch: TaskBatch) -> dict[str, Tensor]:
         output: TrainOutput = self.student(batch.images, batch.boxes, batch.person_ids)
-        known = {
-            key: teacher.taps(batch.images, output, wanted)
-            for teacher, (key, wanted) in zip(self.teachers, self._wanted.items(), strict=True)
-        }
+        known = {key: teacher.taps(batch.images, output, self._wanted[key]) for key, teacher in self._teachers.items()}
         learnt: dict[str, Tensor] = {}
         weights: dict[str, float] = {}
         for part in self._knowledge:

@@ -23,6 +23,8 @@ from personsearch.core.progress import StageProgress
 
 if TYPE_CHECKING:
     from personsearch.core.lookup_table_file import LookupTableFile
+    from personsearch.distill.lookup_table import ModelEmbedder
+    from personsearch.distill.sources.crop_embedder import CropEmbedder
     from personsearch.distill.sources.identity_table import Separation
 
 MAX_NAMED = 10
@@ -30,7 +32,9 @@ MAX_NAMED = 10
 
 
 def table(
-    network: Annotated[Path, typer.Argument(help="Re-ID network: .onnx, or OpenVINO's .xml.")],
+    network: Annotated[
+        Path, typer.Argument(help="Re-ID network: .onnx, or OpenVINO's .xml; or a checkpoint (.pt) of this project.")
+    ],
     dataset: Annotated[Path, typer.Argument(help="Data set: folder or specification.")],
     out: Annotated[Path, typer.Option(help="File (.npz) to write.")],
     *,
@@ -61,19 +65,25 @@ def table(
     \b
       personsearch table osnet.onnx data/prw --preset osnet --out osnet-prw.npz
       personsearch table mine.onnx data/prw --order rgb --scale 255 --mean 0.5,0.5,0.5 --std 0.5,0.5,0.5 --out mine.npz
+      personsearch table runs/hdl-r50-prw/checkpoint.pt data/prw --out hdl-prw.npz
     """
     require("torch", "train", "the distillation stage")
     from personsearch.benchmarks.histogram import HistogramEmbedder
     from personsearch.core.lookup_table_file import LookupTableFile, write_lookup_table
     from personsearch.data import open_dataset, person_names_of
+    from personsearch.distill.lookup_table import open_embedder
     from personsearch.distill.sources.crop_embedder import REID_PRESETS, CropEmbedder
     from personsearch.distill.sources.identity_table import average_identities, embed_people, measure_separation
     from personsearch.distill.sources.network import open_network
 
     if out.suffix != ".npz":
         raise InputError(f"the file's name ends in `{out.suffix}`", where=str(out), expected=".npz")
-    pixels = pixel_input(REID_PRESETS, preset, input_, order, scale, mean, std)
-    embedder = CropEmbedder(open_network(network, threads), pixels, output)
+    if network.suffix == ".pt":
+        _refuse_input_options(network, preset, input_, order, scale, mean, std, output)
+        embedder: CropEmbedder | ModelEmbedder = open_embedder(network)
+    else:
+        pixels = pixel_input(REID_PRESETS, preset, input_, order, scale, mean, std)
+        embedder = CropEmbedder(open_network(network, threads), pixels, output)
     opened = open_dataset(dataset, split)
     numbers = range(len(opened))[:images]
     with StageProgress("describing people", len(numbers)) as progress:
@@ -93,6 +103,15 @@ def table(
     typer.echo(
         _as_json(out, content, few, figures) if as_json else _as_text(out, content, few, figures, min_crops, used)
     )
+
+
+def _refuse_input_options(network: Path, *options: object) -> None:
+    if any(option is not None for option in options):
+        raise InputError(
+            "a checkpoint says itself how pixels become its input, and has one embedding",
+            where=str(network),
+            expected="no --preset, --input, --order, --scale, --mean, --std or --output",
+        )
 
 
 def _as_json(out: Path, content: LookupTableFile, few: list[int], figures: dict[str, Separation]) -> str:
