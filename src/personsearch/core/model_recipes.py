@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Discriminator, Field, Tag
 
 from personsearch.core.recipe import StrictModel
+from personsearch.core.student_trunk import FamilyTrunk
 
 Positive = Annotated[int, Field(gt=0)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
@@ -58,7 +59,7 @@ class ShuffleTrunk(StrictModel):
     weights: str | None = Field(default=None, description="path of FastestDet's backbone state dict, or none")
 
 
-TrunkRecipe = Annotated[ResNetTrunk | DepthwiseTrunk | ShuffleTrunk, Field(discriminator="kind")]
+TrunkRecipe = Annotated[ResNetTrunk | DepthwiseTrunk | ShuffleTrunk | FamilyTrunk, Field(discriminator="kind")]
 
 
 class GridAnchors(StrictModel):
@@ -97,6 +98,9 @@ class TwoStageRecipe(StrictModel):
     trunk: TrunkRecipe
     rpn_channels: Positive = Field(default=512, description="width of the 3x3 detection convolution")
     rpn_separable: bool = Field(default=False, description="depthwise-separable detection convolution")
+    rpn_kernel: Literal[1, 3, 5] = Field(
+        default=3, description="side of the detection convolution; 1 leaves the mixing of neighbours to the trunk"
+    )
     pool_size: Positive = Field(default=7, description="RoIAlign output side (HDL, section 3.2)")
     pre_nms: Positive = Field(default=128, description="proposals kept before the first NMS, test and export")
     proposals: Positive = Field(default=32, description="proposals kept after it: persons per frame at most")
@@ -134,6 +138,10 @@ class HdlRecipe(TwoStageRecipe):
     )
     stripes: Positive = Field(
         default=1, description="horizontal stripes averaged apart in the embedding; 1 is HDL's global average"
+    )
+    embedding_dim: Positive | None = Field(
+        default=None,
+        description="linear layer from the averages to so many dimensions, such as 64 to 512; HDL has none",
     )
     identity_scale: float | None = Field(
         default=None, description="None: linear identity layer as in HDL; a number: cosine logits times it"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 
 from personsearch.core.errors import InputError
@@ -15,7 +16,9 @@ from personsearch.core.recipes import (
     OimRecipe,
     ResNetTrunk,
 )
+from personsearch.core.student_trunk import FamilyTrunk
 from personsearch.models.backbones.depthwise import DepthwiseSeparable
+from personsearch.models.backbones.family import StudentTrunk
 from personsearch.models.backbones.resnet_c4 import ResNetC4
 from personsearch.models.backbones.shufflenet import ShuffleNet
 from personsearch.models.backbones.trunk import Trunk
@@ -25,6 +28,7 @@ from personsearch.models.heads.detection_subnet import DetectionSubnet
 from personsearch.models.heads.person_head import PersonHead
 from personsearch.models.region_models import build_faster_rcnn, build_oim, region_settings
 from personsearch.models.search_model import SearchModel
+from personsearch.models.students import student_size
 
 
 def build_model(recipe: ModelRecipe, preprocess: Preprocess, person_count: int) -> SearchModel:
@@ -51,7 +55,11 @@ def build_model(recipe: ModelRecipe, preprocess: Preprocess, person_count: int) 
 
 def _build_hdl(recipe: HdlRecipe, trunk: Trunk, preprocess: Preprocess, person_count: int) -> TwoStageSearch:
     subnet = DetectionSubnet(
-        trunk.out_channels, recipe.rpn_channels, len(recipe.anchor_heights), separable=recipe.rpn_separable
+        trunk.out_channels,
+        recipe.rpn_channels,
+        len(recipe.anchor_heights),
+        separable=recipe.rpn_separable,
+        kernel=recipe.rpn_kernel,
     )
     head = PersonHead(
         trunk.person_block(),
@@ -63,6 +71,7 @@ def _build_hdl(recipe: HdlRecipe, trunk: Trunk, preprocess: Preprocess, person_c
         refine_bins=recipe.refine_bins,
         dropout=recipe.dropout,
         identity_scale=recipe.identity_scale,
+        embedding_dim=recipe.embedding_dim,
     )
     return TwoStageSearch(
         preprocess=preprocess,
@@ -97,6 +106,8 @@ def _build_trunk(recipe: ModelRecipe) -> Trunk:
             person_channels=trunk.person_channels,
             attention=attention,
         )
+    if isinstance(trunk, FamilyTrunk):
+        return StudentTrunk(**asdict(student_size(trunk)), stride=trunk.stride, attention=attention)
     return ShuffleNet(
         stride=trunk.stride,
         neck_channels=trunk.neck_channels,

@@ -29,11 +29,14 @@ class ConvNorm(nn.Module):
 class BranchedConv(Mergeable):
     """Convolution, batch norm, ReLU; with ``branches`` a 1x1 and, where shapes allow, an identity are added before it.
 
+    A depthwise convolution, ``groups`` equal to both widths, has no 1x1: that would be one factor a channel, which
+    the batch norm behind it takes out again. Its identity takes every second pixel where the stride is 2.
+
     Args:
         in_channels: C.
         out_channels: c.
         kernel: side of the main branch's filter, odd; padded so that stride 1 keeps the size.
-        stride: of every branch. The identity needs stride 1 and C = c, the 1x1 a larger main kernel.
+        stride: of every branch. The identity needs C = c and, but for a depthwise convolution, stride 1.
         groups: of every convolution.
         branches: whether there is more than the main branch.
     """
@@ -51,18 +54,20 @@ class BranchedConv(Mergeable):
         super().__init__()
         self.main = ConvNorm(in_channels, out_channels, kernel, stride=stride, groups=groups)
         self.point: ConvNorm | None = None
-        if branches and kernel > 1:
+        depthwise = groups == in_channels == out_channels
+        if branches and kernel > 1 and not depthwise:
             self.point = ConvNorm(in_channels, out_channels, 1, stride=stride, groups=groups)
         self.identity: nn.BatchNorm2d | None = None
-        if branches and stride == 1 and in_channels == out_channels:
+        if branches and in_channels == out_channels and (stride == 1 or depthwise):
             self.identity = nn.BatchNorm2d(out_channels)
+        self._stride = stride
 
     def forward(self, x: Tensor) -> Tensor:
         total: Tensor = self.main(x)
         if self.point is not None:
             total = total + self.point(x)
         if self.identity is not None:
-            total = total + self.identity(x)
+            total = total + self.identity(x if self._stride == 1 else x[:, :, :: self._stride, :: self._stride])
         return F.relu(total)
 
     @torch.no_grad()

@@ -55,8 +55,10 @@ class StudentTrunk(Trunk):
         self._person_blocks = person_blocks
         branches = block != "separable"
         self._narrow_block: BlockKind = "branched" if branches else "separable"
+        # No branches on the frame: the backward pass of a 1x1 at stride 2 over three channels that lie last, as a
+        # frame's do, writes outside its memory (torch 2.15 on a CPU with AVX-512), and there is little to gain.
         self.stem = nn.Sequential(
-            BranchedConv(3, stem_channels, 3, stride=2, branches=branches),
+            BranchedConv(3, stem_channels, 3, stride=2, branches=False),
             BranchedConv(stem_channels, channels[0], 3, stride=2, branches=branches),
         )
         self.stages = nn.ModuleList(
