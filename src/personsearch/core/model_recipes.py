@@ -205,6 +205,7 @@ class NaeRecipe(MemoryRecipe):
     """NAE: the embedding's length is the person score, its direction the re-ID feature (Chen et al., CVPR 2020)."""
 
     kind: Literal["nae"] = "nae"
+    embedding_dim: Annotated[int, Field(ge=2)] = Field(default=256, description="half from each of two levels")
     anchors: AnchorRecipe = Field(default=FIFTEEN_ANCHORS, description="32 to 512 px in three ratios")
     scale: float = Field(default=30.0, gt=0, description="of the cosines, 1 / temperature")
     positive_fraction: Fraction = Field(default=0.5, description="at most this share of the sampled RoIs is positive")
@@ -217,6 +218,7 @@ class SeqNetRecipe(MemoryRecipe):
     """SeqNet: Faster R-CNN's head refines the boxes that a norm-aware head reads (Li and Miao, AAAI 2021)."""
 
     kind: Literal["seqnet"] = "seqnet"
+    embedding_dim: Annotated[int, Field(ge=2)] = Field(default=256, description="half from each of two levels")
     anchors: AnchorRecipe = Field(default=FIFTEEN_ANCHORS, description="32 to 512 px in three ratios")
     scale: float = Field(default=30.0, gt=0, description="of the cosines, 1 / temperature")
     positive_fraction: Fraction = Field(default=0.5, description="at most this share of either head's RoIs is positive")

@@ -6,6 +6,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from personsearch.core.errors import InputError
+from personsearch.core.model_recipes import NaeRecipe
 from personsearch.core.preprocess import Preprocess
 from personsearch.core.recipes import (
     AttentionKind,
@@ -26,6 +27,7 @@ from personsearch.models.boxes import person_shapes
 from personsearch.models.detectors.two_stage import TwoStageSearch
 from personsearch.models.heads.detection_subnet import DetectionSubnet
 from personsearch.models.heads.person_head import PersonHead
+from personsearch.models.norm_aware_models import build_nae, build_seqnet
 from personsearch.models.region_models import build_faster_rcnn, build_oim, region_settings
 from personsearch.models.search_model import SearchModel
 from personsearch.models.students import student_size
@@ -50,7 +52,9 @@ def build_model(recipe: ModelRecipe, preprocess: Preprocess, person_count: int) 
         return build_faster_rcnn(recipe, trunk, preprocess, person_count)
     if isinstance(recipe, OimRecipe):
         return build_oim(recipe, trunk, preprocess, person_count)
-    raise InputError(f"`model.kind` is '{recipe.kind}'", expected="one of hdl, faster_rcnn, oim")
+    if isinstance(recipe, NaeRecipe):
+        return build_nae(recipe, trunk, preprocess, person_count)
+    return build_seqnet(recipe, trunk, preprocess, person_count)
 
 
 def _build_hdl(recipe: HdlRecipe, trunk: Trunk, preprocess: Preprocess, person_count: int) -> TwoStageSearch:

@@ -155,7 +155,8 @@ class RegionSearch(SearchModel):
             positive_fraction=settings.positive_fraction,
             negative_iou=settings.roi_negative_iou,
         )
-        losses |= self._person_losses(feature, rois, taps)
+        person_losses, rois = self._person_losses(feature, rois, labels, taps)
+        losses |= person_losses
         targets = {
             "rpn_positive": chosen.positive,
             "rpn_deltas": chosen.targets,
@@ -164,8 +165,10 @@ class RegionSearch(SearchModel):
         }
         return TrainOutput(losses, taps, rois.boxes, rois.person_ids, chosen.indices, targets)
 
-    def _person_losses(self, feature: Tensor, rois: RoiSample, taps: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Losses of the second stage, its taps noted."""
+    def _person_losses(
+        self, feature: Tensor, rois: RoiSample, labels: Labels, taps: dict[str, Tensor]
+    ) -> tuple[dict[str, Tensor], RoiSample]:
+        """Losses of what comes after the proposals, its taps noted, and the RoIs that the taps are of."""
         output = self._people(feature, rois.boxes, taps)
         losses = {
             "refine_class": class_loss(output.class_logits, rois.positive),
@@ -176,7 +179,7 @@ class RegionSearch(SearchModel):
                 beta=self.settings.refine_beta,
             ),
         }
-        return losses | self._identity_losses(output, rois, taps)
+        return losses | self._identity_losses(output, rois, taps), rois
 
     @abstractmethod
     def _identity_losses(self, output: PersonOutput, rois: RoiSample, taps: dict[str, Tensor]) -> dict[str, Tensor]:

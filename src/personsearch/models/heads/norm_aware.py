@@ -115,7 +115,7 @@ class NormAwareHead(nn.Module):
 
     def refine(self, person_map: Tensor) -> tuple[Tensor, Tensor]:
         """Class logits ``(R, 2)`` and box deltas ``(R, 4)`` of `person_map`'s output."""
-        raw_embedding, deltas = person_map.split((self.embedding_dim, 4), dim=1)
+        raw_embedding, deltas = torch.split(person_map, [self.embedding_dim, 4], dim=1)
         return two_way(self.embedding.margin(raw_embedding)), deltas
 
     def embed(self, person_map: Tensor) -> Tensor:
@@ -125,11 +125,11 @@ class NormAwareHead(nn.Module):
 
 def normalised_linear(in_channels: int, out_channels: int) -> nn.Sequential:
     """A linear layer with batch norm, all weights N(0, 0.01) and shifts 0, as NAE and SeqNet initialise theirs."""
-    layer = nn.Sequential(nn.Linear(in_channels, out_channels), RowNorm(out_channels))
-    for part in layer:
-        nn.init.normal_(part.weight, std=INIT_STD)
-        nn.init.zeros_(part.bias)
-    return layer
+    linear, norm = nn.Linear(in_channels, out_channels), RowNorm(out_channels)
+    for layer in (linear, norm):
+        nn.init.normal_(layer.weight, std=INIT_STD)
+        nn.init.zeros_(layer.bias)
+    return nn.Sequential(linear, norm)
 
 
 def two_way(margin: Tensor) -> Tensor:
