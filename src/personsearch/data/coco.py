@@ -6,6 +6,7 @@ What is read, beside COCO's own fields (Lin et al., "Microsoft COCO", 2014; boxe
 - the camera of an image, under one of `CAMERA_KEYS`, or ``video_id``; else the digits after ``c`` in names such as
   PRW's ``c1s2_000351`` and DukeMTMC's ``c1_f0000351``; else one camera for all.
 - the frame's number, under one of `FRAME_KEYS`, else the last digits of the file names, else the order.
+- the weight of an annotation, under ``score``: that of the detector which proposed it; 1 where absent.
 
 Two of these names in one file are refused, as only its author knows which counts.
 """
@@ -98,6 +99,7 @@ def read_coco(
         person_names=people.names,
         protocols=protocols,
         problems=(*dropped, *absent),
+        weights=_weights(annotations, rows),
     )
 
 
@@ -167,6 +169,17 @@ def _boxes(
     rows = np.flatnonzero(kept)
     rows = rows[np.argsort(images[rows], kind="stable")]
     return rows, cut[rows], tuple(problem for problem in problems if problem is not None)
+
+
+def _weights(annotations: Rows, rows: IntArray) -> FloatArray | None:
+    """Scores of the annotations kept, none where the file has no scores."""
+    if "score" not in annotations.keys:
+        return None
+    values = [1.0 if value is None else value for value in annotations.column("score")]
+    for number, value in enumerate(values):
+        if type(value) not in (int, float) or not 0 <= value <= 1:
+            raise annotations.wrong(number, f"score is {value!r}", "0 to 1, as it is the weight of the box")
+    return np.array(values, np.float32)[rows]
 
 
 def _boxes_problem(

@@ -20,7 +20,7 @@ from personsearch.data.query_lists import PER_CAMERA, query_info_files
 
 IMAGE_FOLDERS = ("", "images", "frames", "Image/SSM", "img", "data")
 TRAIN = "train"
-_READER = "coco/1"
+_READER = "coco/2"
 _SPLIT_WORDS = frozenset({TRAIN, "val", "valid", "validation", "test"})
 _SNIFFED_BYTES = 4096
 _DUKE_NAME = re.compile(r"(^|/)c[1-8]_f\d{7}\.[^/]*$")

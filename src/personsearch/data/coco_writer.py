@@ -26,7 +26,8 @@ def write_coco(path: Path, index: LabelIndex) -> None:
 
     Args:
         path: of the ``.json`` file.
-        index: a width or height of 0 is left out, as nobody knows it. ``problems`` are not written.
+        index: a width or height of 0 is left out, as nobody knows it; weights are written as ``score``. ``problems``
+            are not written.
     """
     with atomic_file(path) as part, part.open("w", encoding="utf-8") as file:
         file.writelines(_text(index))
@@ -46,6 +47,7 @@ def _text(index: LabelIndex) -> Iterator[str]:
     yield '],\n"annotations": ['
     boxes = _xywh(index.boxes_xyxy)
     images = np.repeat(np.arange(len(index.image_paths)), np.diff(index.offsets))
+    scores = None if index.weights is None else index.weights.astype(np.float64)
 
     def annotations(rows: range) -> list[dict[str, Any]]:
         return [
@@ -57,6 +59,7 @@ def _text(index: LabelIndex) -> Iterator[str]:
                 "category_id": 1,
                 "iscrowd": int(person == -2),
                 "person_id": person,
+                **({} if scores is None else {"score": float(scores[row])}),
             }
             for row, image, box, person in zip(
                 rows, _part(images, rows), _part(boxes, rows), _part(index.person_ids, rows), strict=True

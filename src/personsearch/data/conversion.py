@@ -18,7 +18,7 @@ from personsearch.data.folder import DESCRIPTION, FORMAT
 from personsearch.data.index import DEFAULT_PROTOCOL, IndexedDataset, LabelIndex, QueryTable
 from personsearch.data.mot_writer import write_mot
 from personsearch.data.opening import format_of
-from personsearch.data.sample import Frame, SearchDataset
+from personsearch.data.sample import FloatArray, Frame, Sample, SearchDataset
 from personsearch.data.video_frames import ImageEncoding, extract_frames
 
 Target = Literal["coco", "folder", "mot"]
@@ -52,8 +52,8 @@ def convert(
 ) -> dict[str, LabelIndex]:
     """Writes splits of a data set in another format, all of them or nothing.
 
-    COCO and the project's own folder keep everything: boxes, identities with their names, -1 and -2, cameras, frame
-    numbers, sizes, terms and search protocols. MOT has no place for protocols and terms.
+    COCO and the project's own folder keep everything: boxes, identities with their names, -1 and -2, weights, cameras,
+    frame numbers, sizes, terms and search protocols. MOT has no place for protocols, terms and weights.
 
     Args:
         source: a data set in any format that `open_dataset` knows.
@@ -189,11 +189,19 @@ def rendered_index(dataset: SearchDataset, encoding: ImageEncoding) -> LabelInde
         person_names=tuple(str(number) for number in range(dataset.person_count)),
         protocols={DEFAULT_PROTOCOL: QueryTable.of(dataset.queries)} if dataset.queries else {},
         problems=(),
+        weights=_joined_weights(samples),
     )
 
 
+def _joined_weights(samples: Sequence[Sample]) -> FloatArray | None:
+    if all(sample.weights is None for sample in samples):
+        return None
+    parts = [np.ones(len(one.person_ids), np.float32) if one.weights is None else one.weights for one in samples]
+    return np.concatenate(parts)
+
+
 def _for_mot(index: LabelIndex) -> LabelIndex:
-    return replace(index, protocols={}, terms="unknown")
+    return replace(index, protocols={}, terms="unknown", weights=None)
 
 
 def _check_images(opened: dict[str, Split], images: Images) -> None:
@@ -243,7 +251,16 @@ def _place_image(split: Split, number: int, target: Path, images: Images, encodi
         return
     if target.exists():
         return
-    origin = (split.root / split.index.image_paths[number]).resolve()
+    place_file(split.root / split.index.image_paths[number], target, "copy" if images == "copy" else "link")
+
+
+def place_file(file: Path, target: Path, images: Literal["link", "copy"]) -> None:
+    """Puts an image file at ``target``, as a copy, or as a link: a hard one, or a symbolic one to another file system.
+
+    Raises:
+        InputError: the disk takes no more.
+    """
+    origin = file.resolve()
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         if images == "copy":

@@ -13,7 +13,7 @@ from personsearch.data.index import IndexedDataset, LabelIndex, cached_index
 
 FORMAT = "personsearch/1"
 DESCRIPTION = "dataset.json"
-_READER = "folder/1"
+_READER = "folder/2"
 
 
 def open_folder(root: Path, split: str, protocol: str | None = None) -> IndexedDataset:

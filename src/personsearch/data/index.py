@@ -24,7 +24,7 @@ from personsearch.core.errors import InputError
 from personsearch.core.files import atomic_file
 from personsearch.data.cache import default_cache
 from personsearch.data.images import read_image_bgr
-from personsearch.data.sample import UNLABELLED, FloatArray, Frame, IntArray, Query, Sample
+from personsearch.data.sample import UNLABELLED, FloatArray, Frame, IntArray, Query, Sample, check_weights
 
 DEFAULT_PROTOCOL = "default"
 _FORMAT = "personsearch-index/1"
@@ -143,6 +143,7 @@ class LabelIndex:
         person_names: ``P`` identities as the publisher calls them, by person id.
         protocols: search protocols by name, in the order of importance; empty for a split without queries.
         problems: what the reader found amiss and left out; nothing is left out silently.
+        weights: ``(N,)`` float32 in [0, 1], as `Sample.weights`; none where every box counts 1.
     """
 
     name: str
@@ -157,6 +158,7 @@ class LabelIndex:
     person_names: tuple[str, ...]
     protocols: Mapping[str, QueryTable]
     problems: tuple[Problem, ...]
+    weights: FloatArray | None = None
 
     def __post_init__(self) -> None:
         images, boxes = len(self.image_paths), len(self.person_ids)
@@ -174,6 +176,8 @@ class LabelIndex:
             raise ValueError("offsets do not divide the boxes")
         if boxes and not -2 <= self.person_ids.min() <= self.person_ids.max() < len(self.person_names):
             raise ValueError(f"person_ids reach from {self.person_ids.min()} to {self.person_ids.max()}")
+        if self.weights is not None:
+            check_weights(self.weights, boxes)
 
     def counts(self) -> dict[str, int]:
         """Images, boxes of people, labelled and unlabelled ones, ignore regions, identities, cameras, and for each
@@ -262,6 +266,7 @@ class IndexedDataset:
             int(labels.camera_ids[index]),
             int(labels.frame_indices[index]),
             (width, height),
+            None if labels.weights is None else labels.weights[rows],
         )
 
     def frame_bgr(self, index: int) -> Frame:
@@ -388,6 +393,8 @@ def _write(place: Path, index: LabelIndex) -> None:
         "problems": [asdict(problem) for problem in index.problems],
     }
     arrays = {name: getattr(index, name) for name in _ARRAYS}
+    if index.weights is not None:
+        arrays["weights"] = index.weights
     for name, table in index.protocols.items():
         arrays |= {f"protocol.{name}.{field}": getattr(table, field) for field in QueryTable.__dataclass_fields__}
     with atomic_file(place) as part:
@@ -397,7 +404,7 @@ def _write(place: Path, index: LabelIndex) -> None:
 def _read(place: Path) -> LabelIndex:
     with np.load(place, allow_pickle=False) as stored:
         texts = json.loads(stored["texts"].tobytes())
-        arrays = {name: stored[name] for name in _ARRAYS}
+        arrays = {name: stored[name] for name in (*_ARRAYS, "weights") if name != "weights" or name in stored}
     return LabelIndex(
         name=texts["name"],
         terms=texts["terms"],

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import cv2
@@ -20,7 +20,7 @@ from personsearch.core.recipes import DataRecipe
 from personsearch.core.seeding import rng_for
 from personsearch.data.batch_slots import BatchSlots
 from personsearch.data.images import read_reduced_bgr
-from personsearch.data.sample import FloatArray, Frame, IntArray, Sample, SearchDataset
+from personsearch.data.sample import IGNORE, FloatArray, Frame, IntArray, Sample, SearchDataset
 from personsearch.data.sampling import (
     EpochBatches,
     IdentityRounds,
@@ -46,7 +46,8 @@ class Batch:
     Attributes:
         images: ``(B, H, W, 3)`` uint8 BGR, letterboxed; one size in a batch.
         boxes: B tensors ``(N, 4)`` float32 xyxy input pixels.
-        person_ids: B tensors ``(N,)`` int64: an identity, -1 unlabelled, -2 ignore.
+        person_ids: B tensors ``(N,)`` int64: an identity, -1 unlabelled, -2 ignore. A box with a weight w is -2 in a
+            share 1 - w of the times that its frame is shown.
         names: B texts that say where each image came from, for error messages.
     """
 
@@ -113,6 +114,7 @@ class _Varied(Dataset[Any]):
         sample, transform = self._dataset[index], self._transforms[key.input_wh]
         zoom = transform.draw_zoom(rng)
         frame, reduction = self._frame(index, sample, transform.reduction(sample.image_wh, zoom))
+        sample = _drawn_by_weight(sample, rng_for(self._seed, "weights", key.epoch, key.position))
         boxes, ids, outside = _in_frame(sample, (frame.shape[1] * reduction, frame.shape[0] * reduction))
         # A reduced frame is the source from here on; what one of its pixels covers is exact, see `read_reduced_bgr`.
         image, seen, ids = transform(frame, boxes / np.float32(reduction), ids, rng, zoom)
@@ -134,6 +136,18 @@ def _in_frame(sample: Sample, frame_wh: tuple[int, int]) -> tuple[FloatArray, In
     cut = clip_boxes(sample.boxes_xyxy, frame_wh).astype(np.float32, copy=False)
     kept = (cut[:, 2:] > cut[:, :2]).all(axis=1)
     return cut[kept], sample.person_ids[kept], int((~kept).sum())
+
+
+def _drawn_by_weight(sample: Sample, rng: np.random.Generator) -> Sample:
+    """A box of weight w stays a person with probability w and becomes a region to ignore otherwise.
+
+    So each of its losses counts w times on average, whatever the network and its losses are, and what shows there is
+    never taught to be background.
+    """
+    if sample.weights is None:
+        return sample
+    stays = rng.random(len(sample.weights)) < sample.weights
+    return replace(sample, person_ids=np.where(stays, sample.person_ids, IGNORE))
 
 
 def _input_sizes(recipe: DataRecipe, preprocess: Preprocess) -> tuple[tuple[int, int], ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -62,7 +63,7 @@ class MixedDataset:
             return sample
         ids = np.where(sample.person_ids >= 0, UNLABELLED, sample.person_ids)
         camera_id = _CAMERAS_A_PART * part + sample.camera_id
-        return Sample(sample.image_path, sample.boxes_xyxy, ids, camera_id, sample.frame_index, sample.image_wh)
+        return replace(sample, person_ids=ids, camera_id=camera_id)
 
     def frame_bgr(self, index: int) -> Frame:
         """Pixels of frame ``index``, ``(H, W, 3)`` uint8 BGR; `InputError` where its file cannot be read."""

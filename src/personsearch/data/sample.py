@@ -30,9 +30,11 @@ class Sample:
         camera_id: frames of one camera share it.
         frame_index: number of the frame in its recording.
         image_wh: the frame's width and height in pixels.
+        weights: ``(N,)`` float32 in [0, 1]: how much each box counts in training, the score of the detector that
+            proposed it; none where every box counts 1.
 
     Raises:
-        ValueError: shapes disagree, a box is degenerate or not finite, an id is below -2.
+        ValueError: shapes disagree, a box is degenerate or not finite, an id is below -2, a weight is not in [0, 1].
     """
 
     image_path: Path | None
@@ -41,6 +43,7 @@ class Sample:
     camera_id: int
     frame_index: int
     image_wh: tuple[int, int]
+    weights: FloatArray | None = None
 
     def __post_init__(self) -> None:
         boxes = np.asarray(self.boxes_xyxy, dtype=np.float32)
@@ -53,6 +56,8 @@ class Sample:
             raise ValueError(f"person_ids holds {ids.min()}, the lowest is {IGNORE}")
         if min(self.image_wh) <= 0:
             raise ValueError(f"image_wh is {self.image_wh}, expected positive pixels")
+        if self.weights is not None:
+            check_weights(self.weights, len(boxes))
         object.__setattr__(self, "boxes_xyxy", boxes)
         object.__setattr__(self, "person_ids", ids)
 
@@ -83,6 +88,14 @@ class Query:
     def __post_init__(self) -> None:
         if self.answers_xyxy is not None and (self.gallery is None or len(self.answers_xyxy) > len(self.gallery)):
             raise ValueError(f"{len(self.answers_xyxy)} answers do not fit the gallery")
+
+
+def check_weights(weights: FloatArray, count: int) -> None:
+    """`ValueError` unless there is one weight in [0, 1] for each of ``count`` boxes."""
+    if weights.shape != (count,):
+        raise ValueError(f"weights has shape {weights.shape}, expected ({count},)")
+    if not ((weights >= 0) & (weights <= 1)).all():
+        raise ValueError("weights holds one that is not in [0, 1]")
 
 
 def person_names_of(dataset: SearchDataset) -> tuple[str, ...]:

@@ -149,5 +149,6 @@ def _cut(index: LabelIndex, video_wh: tuple[int, int]) -> LabelIndex:
         offsets=np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
         boxes_xyxy=boxes[kept],
         person_ids=index.person_ids[kept],
+        weights=None if index.weights is None else index.weights[kept],
         problems=tuple(problems),
     )
