@@ -12,6 +12,7 @@ from typing import Any, Literal, Protocol
 
 import torch
 from lightning.fabric import Fabric
+from lightning.fabric.strategies import DDPStrategy
 
 from personsearch.core.errors import InputError
 from personsearch.core.recipes import TrainRecipe
@@ -51,7 +52,9 @@ def open_fabric(precision: Precision) -> Fabric:
         raise InputError("`precision` is 16-mixed", expected="a GPU for it", remedy=remedy)
     processes = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
     nodes = int(os.environ.get("GROUP_WORLD_SIZE", "1"))
-    strategy = "ddp" if processes * nodes > 1 else "auto"
+    # Buffers are not sent around before every forward pass: memories are equal by themselves, and running statistics
+    # of batch norms play no part in training; those of the first process are saved.
+    strategy = DDPStrategy(broadcast_buffers=False) if processes * nodes > 1 else "auto"
     fabric = Fabric(accelerator="auto", devices=processes, num_nodes=nodes, strategy=strategy, precision=precision)
     fabric.launch()
     return fabric
