@@ -16,7 +16,7 @@ from personsearch.core.errors import InputError
 from personsearch.core.files import sha256_file
 from personsearch.core.geometry import Boxes
 from personsearch.core.preprocess import Frame
-from personsearch.losses.memory import RingQueue
+from personsearch.losses.memory import RingQueue, full_precision
 from personsearch.models import SearchModel
 from personsearch.models.checkpoint import load_model
 from personsearch.models.search_model import TrainOutput
@@ -55,8 +55,7 @@ def frozen_table_loss(
         raise ValueError(f"person id {int(person_ids.max())} with only {len(table)} identities")
     counted = (person_ids >= 0) & table.any(dim=1)[person_ids.clamp(min=0)]
     ids = person_ids[counted]
-    # In full precision also under autocast: a cosine in bfloat16 has two digits, and is multiplied by 10 to 30.
-    with torch.autocast(embeddings.device.type, enabled=False):
+    with full_precision(embeddings.device):
         logits = scale * (embeddings[counted].float() @ rows.float().T)  # (counted, P + Q)
     return F.cross_entropy(logits, ids, reduction="sum") / max(1, len(ids))
 
@@ -107,7 +106,7 @@ class FrozenTableLoss(nn.Module):
     def forward(self, embedding: Tensor, table: Tensor, output: TrainOutput) -> Tensor:
         """``(R, D_s)`` before normalisation and ``(P, D_t)`` to a scalar; ids are those of the student's RoIs."""
         queue = self._queue[0]
-        with torch.autocast(embedding.device.type, enabled=False):
+        with full_precision(embedding.device):
             negatives = None if queue is None else self._projected(queue.rows)
             rows = F.normalize(self._projected(embedding.float()))
             return frozen_table_loss(rows, output.roi_person_ids, table, negatives, scale=self._scale)

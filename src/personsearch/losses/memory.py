@@ -7,6 +7,8 @@ dict holds everything, the ring's pointer too: a resumed run goes on with the sa
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, distributed, nn
@@ -165,9 +167,16 @@ def gather_rows_of_all(embeddings: Tensor, person_ids: Tensor) -> tuple[Tensor, 
     return gathered[0], gathered[1]
 
 
+def full_precision(device: torch.device) -> AbstractContextManager[object]:
+    """Products in float32 also under autocast: a cosine in bfloat16 has two digits, and is multiplied by 10 to 30.
+
+    The meta device, on which sizes are worked out, knows no autocast.
+    """
+    return nullcontext() if device.type == "meta" else torch.autocast(device.type, enabled=False)
+
+
 def _products(embeddings: Tensor, rows: Tensor) -> Tensor:
-    # In full precision also under autocast: a cosine in bfloat16 has two digits, and is multiplied by 10 to 30.
-    with torch.autocast(embeddings.device.type, enabled=False):
+    with full_precision(embeddings.device):
         return embeddings.float() @ rows.T
 
 
