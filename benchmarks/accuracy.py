@@ -14,9 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from personsearch.benchmarks.collecting import Collected, collect
+from personsearch.benchmarks.collecting import Collected, WithoutQueries, collect
 from personsearch.benchmarks.histogram import HistogramEmbedder
-from personsearch.benchmarks.systems import SearchSystem
+from personsearch.benchmarks.systems import SearchSystem, TorchSystem
 from personsearch.core.detections import Detections, FloatArray
 from personsearch.core.errors import InputError
 from personsearch.core.recipe import StrictModel
@@ -145,6 +145,8 @@ def measure_accuracy(
 ) -> AccuracyResult:
     """Detects in every image, embeds every query from its true box, and scores by the field's protocol.
 
+    Of a detector without embeddings only detections are scored.
+
     Args:
         system: what is measured.
         dataset: one split.
@@ -157,6 +159,8 @@ def measure_accuracy(
     Raises:
         InputError: the split has no person, or no query with an answer in its gallery.
     """
+    if isinstance(system, TorchSystem) and not system.embeds:
+        dataset, true_boxes = WithoutQueries(dataset), False
     collected = collect(system, dataset, name=name, detector=system, all_boxes=true_boxes)
     return score(collected, dataset, split=split, options=options)
 

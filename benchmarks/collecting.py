@@ -12,7 +12,7 @@ from personsearch.core.detections import Detections, FloatArray
 from personsearch.core.geometry import Boxes
 from personsearch.core.preprocess import Frame
 from personsearch.core.progress import StageProgress
-from personsearch.data import Sample, SearchDataset
+from personsearch.data import Query, Sample, SearchDataset
 
 
 class Embedder(Protocol):
@@ -44,6 +44,26 @@ class Collected:
     found: list[Detections] | None
     true_boxes: list[Detections] | None
     query_embeddings: FloatArray | None
+
+
+class WithoutQueries:
+    """A data set nobody is searched in, for a detector without embeddings."""
+
+    queries: tuple[Query, ...] = ()
+
+    def __init__(self, dataset: SearchDataset) -> None:
+        self._dataset = dataset
+        self.name, self.terms, self.person_count = dataset.name, dataset.terms, dataset.person_count
+
+    def __len__(self) -> int:
+        return len(self._dataset)
+
+    def __getitem__(self, index: int) -> Sample:
+        return self._dataset[index]
+
+    def frame_bgr(self, index: int) -> Frame:
+        """Pixels of frame ``index``, ``(H, W, 3)`` uint8 BGR."""
+        return self._dataset.frame_bgr(index)
 
 
 def collect(

@@ -55,6 +55,11 @@ class TorchSystem:
         return self._model.score_threshold
 
     @property
+    def embeds(self) -> bool:
+        """Whether people can be searched, not only detected."""
+        return self._model.embedding_dim > 0
+
+    @property
     def sha256(self) -> str:
         return self._sha256
 

@@ -21,10 +21,18 @@ FORBIDDEN_OPERATORS = frozenset(
 """Operators whose shapes depend on data, that hide control flow, or that are a plugin in TensorRT."""
 
 SEARCH_OUTPUTS = ("boxes", "scores", "embeddings")
+DETECTION_OUTPUTS = ("boxes", "scores")
 QUERY_OUTPUTS = ("embeddings",)
 
 
-def write_search_graph(module: nn.Module, path: Path, *, input_wh: tuple[int, int], opset: int) -> None:
+def write_search_graph(
+    module: nn.Module,
+    path: Path,
+    *,
+    input_wh: tuple[int, int],
+    opset: int,
+    outputs: Sequence[str] = SEARCH_OUTPUTS,
+) -> None:
     """Writes ``SearchModel.deployable()`` for a batch of one frame: ``frames`` to ``boxes, scores, embeddings``.
 
     Args:
@@ -32,11 +40,12 @@ def write_search_graph(module: nn.Module, path: Path, *, input_wh: tuple[int, in
         path: the file to write.
         input_wh: W and H in pixels.
         opset: ONNX operator set.
+        outputs: names of what the module returns; a detector without embeddings has `DETECTION_OUTPUTS`.
 
     Raises:
         ValueError: the graph breaks a rule of `graph_problems`.
     """
-    _write(module, (_example_frames(input_wh),), path, ("frames",), SEARCH_OUTPUTS, opset)
+    _write(module, (_example_frames(input_wh),), path, ("frames",), outputs, opset)
 
 
 def write_query_graph(

@@ -56,6 +56,8 @@ def validate(model: type[ModelT], content: Any, *, where: str) -> ModelT:
         field = _field_name(first["loc"], content)
         if first["type"] == "union_tag_invalid":
             message, expected = f"`{field}.kind` is '{first['ctx']['tag']}'", "one of " + first["ctx"]["expected_tags"]
+        elif first["type"] == "union_tag_not_found":
+            message, expected = f"key `{field}.kind` is missing", ""
         elif first["type"] == "extra_forbidden":
             message, expected = f"unknown key `{field}`", ""
         elif first["type"] == "missing":

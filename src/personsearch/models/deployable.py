@@ -233,8 +233,6 @@ class QueryGraph(nn.Module):
 
     def __init__(self, model: RegionSearch, query_boxes: int) -> None:
         super().__init__()
-        if model.embedding_dim == 0:
-            raise ValueError("a detector without embeddings has no query graph")
         self.normalise, self.trunk = model.normalise, model.trunk
         # Named as in the search graph, whose calibrated ranges this graph takes over by the weights' names.
         self.part = "embedder" if model.settings.embed_refined else "person"
