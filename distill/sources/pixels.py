@@ -85,7 +85,7 @@ def _input_wh(network: ImageNetwork, pixels: PixelInput) -> tuple[int, int]:
         width, height = graph
         if width is None or height is None:
             raise InputError(
-                "the graph leaves the input's size open", where=str(network.path), remedy="state it: `--input WxH`"
+                "the graph leaves the input's size open", where=str(network.path), remedy="state the size of the input"
             )
         return width, height
     if any(side not in (None, want) for side, want in zip(graph, stated, strict=True)):
@@ -93,7 +93,7 @@ def _input_wh(network: ImageNetwork, pixels: PixelInput) -> tuple[int, int]:
             f"the input is {_shown(graph[0])}x{_shown(graph[1])} (width x height)",
             where=str(network.path),
             expected=f"{stated[0]}x{stated[1]}, as stated",
-            remedy="correct `--input` or choose another preset",
+            remedy="correct the size or choose another preset",
         )
     return stated
 

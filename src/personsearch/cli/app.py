@@ -6,6 +6,7 @@ import typer
 
 from personsearch.cli import (
     bench,
+    boxes,
     calibrate,
     data,
     demo,
@@ -31,6 +32,7 @@ app.add_typer(data.app, name="data")
 app.command("train")(train.train)
 app.command("distill")(distill.distill)
 app.command("table")(table.table)
+app.command("boxes")(boxes.boxes)
 app.command("evaluate")(evaluate.evaluate)
 app.command("diagnose")(diagnose.diagnose)
 app.command("calibrate")(calibrate.calibrate)
