@@ -13,7 +13,8 @@ from personsearch.core.recipe import load_recipe
 from personsearch.core.recipes import DistillRecipe, FasterRCNNRecipe, TrainRecipe
 from personsearch.models import SearchModel, build_model
 
-STUDENTS = Path(str(files("personsearch.recipes"))) / "student"
+RECIPES = Path(str(files("personsearch.recipes")))
+STUDENTS = RECIPES / "student"
 KNOWLEDGE = {"teacher", "teacher_precision", "hierarchical", "detection", "lookup_table"}
 
 
@@ -34,6 +35,8 @@ def test_rows_differ_in_their_knowledge_alone(depth: int) -> None:
     control = rows["control"].model_dump(exclude={"name", "loss_weights"})
     for recipe in rows.values():
         assert recipe.model_dump(exclude={"name", "loss_weights", *KNOWLEDGE}) == control
+    baseline = load_recipe(RECIPES / "teacher" / f"oim_r{depth}_cuhk.yaml", TrainRecipe)
+    assert baseline.model_dump(exclude={"name", "loss_weights"}) == control
     assert [rows[kind].detection is not None for kind in ("det", "reid", "both")] == [True, False, True]
     assert [rows[kind].lookup_table is not None for kind in ("det", "reid", "both")] == [False, True, True]
     assert all(rows[kind].hierarchical is None for kind in ("det", "reid", "both"))
