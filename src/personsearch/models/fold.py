@@ -26,6 +26,14 @@ class Mergeable(nn.Module, ABC):
         """A new module: in evaluation mode the same function."""
 
 
+class FoldsNorms(nn.Module, ABC):
+    """A module whose arrangement of convolutions and batch norms no general rule knows."""
+
+    @abstractmethod
+    def fold_norms(self) -> None:
+        """Changes the module, which is a copy and in evaluation mode: batch norms into convolutions before them."""
+
+
 class ChannelAffine(nn.Module):
     """``x * scale + shift`` a channel: a batch norm with fixed statistics that has no convolution before it."""
 
@@ -47,10 +55,10 @@ class ChannelAffine(nn.Module):
 def folded(module: ModuleT) -> ModuleT:
     """A copy of ``module`` for running only: in evaluation mode the same function, to rounding, with no batch norm.
 
-    `Mergeable` modules are merged. A batch norm right after a convolution or linear layer goes into its weights:
-    neighbours in an ``nn.Sequential``, and torchvision's pairs ``conv1, bn1`` and so on. A layer that is used with
-    two different norms is outside these rules. Any other batch norm becomes a `ChannelAffine`. Parameters keep
-    their names but for those that are no more; folding is done in double precision.
+    `Mergeable` modules are merged, `FoldsNorms` do their part. A batch norm right after a convolution or linear layer
+    goes into its weights: neighbours in an ``nn.Sequential``, and torchvision's pairs ``conv1, bn1`` and so on. A layer
+    that is used with two different norms is outside these rules. Any other batch norm becomes a `ChannelAffine`.
+    Parameters keep their names but for those that are no more; folding is done in double precision.
 
     Args:
         module: in any mode; it is left as it is.
@@ -106,6 +114,8 @@ def _fold(module: nn.Module, done: dict[int, tuple[nn.Module, nn.Module]]) -> nn
     elif isinstance(module, NORMS):
         result = ChannelAffine(module)
     done[id(module)] = (module, result)
+    if isinstance(result, FoldsNorms):
+        result.fold_norms()
     for conv, norm in _pairs(result):
         layer, following = getattr(result, conv), getattr(result, norm)
         setattr(result, conv, with_weights(layer, *fused_weights(layer, following)))

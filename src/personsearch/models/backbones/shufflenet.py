@@ -16,6 +16,7 @@ from personsearch.core.recipes import AttentionKind
 from personsearch.models.attention import attend, build_attention
 from personsearch.models.backbones.depthwise import SeparableModule, conv_norm_relu
 from personsearch.models.backbones.trunk import Trunk, initialise
+from personsearch.models.fold import FoldsNorms, scale_and_shift
 
 STAGES = ((4, 48), (8, 96), (4, 192))  # units and output channels, at strides 8, 16, 32
 STEM_CHANNELS = 24
@@ -55,7 +56,7 @@ class ShuffleUnit(nn.Module):
         return torch.cat([x[:, 0::2], self.branch_main(x[:, 1::2])], dim=1)
 
 
-class ShuffleNet(Trunk):
+class ShuffleNet(Trunk, FoldsNorms):
     """ShuffleNetV2 x0.5 whose scales are joined in one map at stride 8 or 16.
 
     Stride 16, HDL's, is five rows of features for a person of 80 pixels; stride 8 keeps ten, which the embedding
@@ -113,6 +114,16 @@ class ShuffleNet(Trunk):
         )
         initialise(block)
         return block
+
+    @torch.no_grad()
+    def fold_norms(self) -> None:
+        """The neck's batch norm goes into the convolutions whose sum it reads; resizing keeps their constants."""
+        scale, shift = scale_and_shift(self.neck[0])
+        laterals = [layer for layer in self.laterals if isinstance(layer, nn.Conv2d)]
+        for lateral in laterals:
+            lateral.weight.copy_(lateral.weight.double() * scale.view(-1, 1, 1, 1))
+        laterals[-1].bias = nn.Parameter(shift.to(laterals[-1].weight.dtype))
+        self.neck[0] = nn.Identity()
 
     def _load(self, path: Path) -> None:
         try:
