@@ -88,6 +88,16 @@ def test_losses_fall_and_the_checkpoint_holds_filled_memories(oim_run: Path) -> 
         assert torch.equal(value, checkpoint.model_state[name]), name
 
 
+def test_a_checkpoint_without_names_is_an_older_one_and_some_names_are_refused(oim_run: Path, tmp_path: Path) -> None:
+    content = torch.load(oim_run, weights_only=True)
+    names = content.pop("person_names")
+    torch.save(content, tmp_path / "older.pt")
+    assert read_checkpoint(tmp_path / "older.pt").person_names == ()
+    torch.save({**content, "person_names": names[:-1]}, tmp_path / "damaged.pt")
+    with pytest.raises(InputError, match=r"damaged\.pt: names 3 of 4 identities; expected all of them, or none"):
+        read_checkpoint(tmp_path / "damaged.pt")
+
+
 def test_a_detector_learns_without_identities(detector_run: Path) -> None:
     first, last = losses_by_epoch(detector_run)
     assert "identity" not in first

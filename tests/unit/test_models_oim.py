@@ -245,6 +245,13 @@ def test_oim_r50_at_800_by_800_counted_by_hand() -> None:
     assert (plain.scene_macs, plain.person_macs) == (scene, person - 2048 * 256)
 
 
+def test_the_detection_convolution_is_the_recipe_s() -> None:
+    model = oim(rpn_separable=True, rpn_kernel=5, rpn_channels=12)
+    shapes = [tuple(part.weight.shape) for part in model.subnet.conv.modules() if isinstance(part, nn.Conv2d)]
+    assert shapes == [(32, 1, 5, 5), (12, 32, 1, 1)]
+    assert model.subnet.class_logits.out_channels == 2 * 4
+
+
 def test_nine_anchors_by_hand() -> None:
     shapes = grid_shapes((128, 256), (0.5, 1, 2))
     root = 2**0.5

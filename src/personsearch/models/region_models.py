@@ -64,7 +64,13 @@ def region_parts(recipe: RegionRecipe, trunk: Trunk, preprocess: Preprocess, per
     return {
         "preprocess": preprocess,
         "trunk": trunk,
-        "subnet": DetectionSubnet(trunk.out_channels, recipe.rpn_channels, len(shapes), separable=recipe.rpn_separable),
+        "subnet": DetectionSubnet(
+            trunk.out_channels,
+            recipe.rpn_channels,
+            len(shapes),
+            separable=recipe.rpn_separable,
+            kernel=recipe.rpn_kernel,
+        ),
         "person_count": person_count,
         "anchor_shapes": shapes,
         "settings": region_settings(recipe),
