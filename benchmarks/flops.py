@@ -59,14 +59,11 @@ def count_path(path: Path) -> FlopsResult:
         InputError: none of these, or what is there is damaged.
     """
     if path.suffix in (".yaml", ".yml"):
-        from personsearch.models.build import build_model
+        from personsearch.models.build import build_model, without_start_weights
 
         recipe = _train_recipe(path)
-        # Counting needs no weights: what a model starts from may not be at hand.
-        trunk = recipe.model.trunk
-        none = {key: value for key, value in (("pretrained", False), ("weights", None)) if hasattr(trunk, key)}
-        model = recipe.model.model_copy(update={"trunk": trunk.model_copy(update=none)})
-        return count_model(build_model(model, recipe.preprocess, person_count=1), subject=path.stem)
+        model = build_model(without_start_weights(recipe.model), recipe.preprocess, person_count=1)
+        return count_model(model, subject=path.stem)
     checkpoint = checkpoint_file(path)
     if checkpoint is None:
         manifest = load_artifact(path)

@@ -167,7 +167,7 @@ def measure_loader(
                 )
                 loader.set_epoch(epoch)
                 before = sum(os.times()[:4])
-                rate, main_ms = _rate(loader)
+                rate, main_ms = loading_rate(loader)
                 # Ends its processes before the next setting is timed; what they took is known only then.
                 del loader
                 gc.collect()
@@ -182,8 +182,8 @@ def measure_loader(
     return speeds
 
 
-def _rate(loader: TrainingLoader) -> tuple[float, float]:
-    """Images a second, and this process's milliseconds an image."""
+def loading_rate(loader: TrainingLoader) -> tuple[float, float]:
+    """Images a second, and this process's milliseconds an image, of an epoch without its first `WARM_BATCHES`."""
     taken, started, spent = 0, 0.0, 0.0
     for step, batch in enumerate(loader):
         if step >= WARM_BATCHES:

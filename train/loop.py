@@ -12,7 +12,7 @@ from typing import Any, Literal, Protocol
 
 import torch
 from lightning.fabric import Fabric
-from lightning.fabric.strategies import DDPStrategy
+from lightning.fabric.strategies.ddp import DDPStrategy
 
 from personsearch.core.errors import InputError
 from personsearch.core.recipes import TrainRecipe
@@ -98,15 +98,15 @@ def fit(
     """
     recipe = identity.recipe
     check_schedule(recipe.optimiser, steps_per_epoch=steps_per_epoch(loader, recipe), epochs=recipe.epochs)
-    with _deterministic(fabric):
+    with deterministic(fabric.device):
         return _Run(task, loader, identity, run_dir, fabric, content, facts or {}).train()
 
 
 @contextmanager
-def _deterministic(fabric: Fabric) -> Iterator[None]:
-    # On a GPU some backward passes have no deterministic kernel and would raise.
+def deterministic(device: torch.device) -> Iterator[None]:
+    """Inside, equal runs give equal bits; not on a GPU, where some backward passes have no kernel for it and raise."""
     before, filled = torch.are_deterministic_algorithms_enabled(), getattr(torch.utils.deterministic, _FILL)
-    torch.use_deterministic_algorithms(before or fabric.device.type == "cpu")
+    torch.use_deterministic_algorithms(before or device.type == "cpu")
     setattr(torch.utils.deterministic, _FILL, False)
     try:
         yield

@@ -21,6 +21,7 @@ from torch.func import functional_call
 from personsearch.core.errors import InputError
 from personsearch.core.recipes import TrainRecipe
 from personsearch.models import SearchModel, build_model
+from personsearch.models.build import without_start_weights
 from personsearch.train.free_memory import free_memory
 
 TOLERANCE = 0.25
@@ -120,7 +121,7 @@ def estimate_memory(
     """
     half = recipe.precision != "32-true"
     with torch.device("meta"):
-        model = build_model(_without_files(recipe), recipe.preprocess, person_count).train()
+        model = build_model(without_start_weights(recipe.model), recipe.preprocess, person_count).train()
     weights = sum(parameter.numel() for parameter in model.parameters())
     trained = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
     fixed = 4 * weights + 4 * trained * (1 + several + _STATES[recipe.optimiser.name]) + (2 * weights if half else 0)
@@ -138,13 +139,6 @@ def estimate_memory(
             if isinstance(part, SearchModel):
                 kept += _maps_of(part, (width, height), people)
     return MemoryNeed(fixed + _LIBRARIES, int(kept * _TEMPORARIES) + frame, recipe.batch_images)
-
-
-def _without_files(recipe: TrainRecipe) -> Any:
-    # Weights to start from take no memory of their own and may not be at hand.
-    trunk = recipe.model.trunk
-    none = {name: value for name, value in (("pretrained", False), ("weights", None)) if hasattr(trunk, name)}
-    return recipe.model.model_copy(update={"trunk": trunk.model_copy(update=none)})
 
 
 def _kept_for_backward(model: SearchModel, input_wh: tuple[int, int]) -> tuple[int, int]:

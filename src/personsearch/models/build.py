@@ -33,6 +33,15 @@ from personsearch.models.search_model import SearchModel
 from personsearch.models.students import student_size
 
 
+def without_start_weights(recipe: ModelRecipe) -> ModelRecipe:
+    """The same network started at random: where its weights come from elsewhere, or only its shape is wanted.
+
+    What it would have started from may not be at hand.
+    """
+    none = {name: value for name, value in (("pretrained", False), ("weights", None)) if hasattr(recipe.trunk, name)}
+    return recipe.model_copy(update={"trunk": recipe.trunk.model_copy(update=none)})
+
+
 def build_model(recipe: ModelRecipe, preprocess: Preprocess, person_count: int) -> SearchModel:
     """A new network of ``recipe`` for frames of ``preprocess`` and ``person_count`` training identities.
 

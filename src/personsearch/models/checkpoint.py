@@ -14,7 +14,7 @@ from personsearch.core.errors import InputError
 from personsearch.core.manifest import TrainingData
 from personsearch.core.recipe import validate
 from personsearch.core.recipes import DistillRecipe, TrainRecipe
-from personsearch.models.build import build_model
+from personsearch.models.build import build_model, without_start_weights
 from personsearch.models.search_model import SearchModel
 
 CHECKPOINT_FORMAT = "personsearch-checkpoint/1"
@@ -84,14 +84,10 @@ def load_model(path: Path, *, input_wh: tuple[int, int] | None = None) -> tuple[
         InputError: as `read_checkpoint`, or the weights do not fit the recipe.
     """
     checkpoint = read_checkpoint(path)
-    recipe = checkpoint.recipe.model
-    # The weights come from the checkpoint; what they started from may no longer be at hand.
-    fresh = {name: value for name, value in (("pretrained", False), ("weights", None)) if hasattr(recipe.trunk, name)}
-    recipe = recipe.model_copy(update={"trunk": recipe.trunk.model_copy(update=fresh)})
     preprocess = checkpoint.recipe.preprocess
     if input_wh is not None:
         preprocess = preprocess.model_copy(update={"input_wh": input_wh})
-    model = build_model(recipe, preprocess, checkpoint.person_count)
+    model = build_model(without_start_weights(checkpoint.recipe.model), preprocess, checkpoint.person_count)
     try:
         model.load_state_dict(checkpoint.model_state)
     except RuntimeError as error:
