@@ -7,7 +7,7 @@ distillation for end-to-end person search"); this makes such a table of a networ
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
@@ -93,6 +93,16 @@ def embed_people(
     }
 
 
+def centred(crops: CropEmbeddings) -> CropEmbeddings:
+    """The embeddings without what all of them share: less their mean, scaled to length 1 again.
+
+    Networks whose last layer is not negative (OSNet) give everybody much the same direction; rows of a table that a
+    loss learnt itself are nearly orthogonal. An embedding that is the mean stays zero.
+    """
+    rows = crops.embeddings - crops.embeddings.mean(axis=0, dtype=np.float64)
+    return replace(crops, embeddings=l2_normalise(rows.astype(np.float32)))
+
+
 def average_identities(crops: CropEmbeddings) -> tuple[FloatArray, NDArray[np.int64]]:
     """The table ``(P, D)`` and from how many crops each row was made, ``(P,)``.
 
@@ -117,6 +127,7 @@ class Separation:
         other_cosine: mean cosine to the most similar other row.
         crops: that could be asked: their identity has another one.
         identities: with a row.
+        row_cosine: mean cosine between two rows; near 0 where the table uses the space it has.
         cross_camera_rank_1: as ``rank_1`` with the camera left out; none where no identity has two cameras.
         cross_camera_crops: that could be asked.
     """
@@ -126,6 +137,7 @@ class Separation:
     other_cosine: float
     crops: int
     identities: int
+    row_cosine: float
     cross_camera_rank_1: float | None
     cross_camera_crops: int
 
@@ -164,6 +176,7 @@ def measure_separation(crops: CropEmbeddings) -> Separation:
         other_cosine=float(others[asked].mean()),
         crops=int(asked.sum()),
         identities=int((counts > 0).sum()),
+        row_cosine=_mean_cosine(table[counts > 0]),
         cross_camera_rank_1=float((across > others)[asked_across].mean()) if asked_across.any() else None,
         cross_camera_crops=int(asked_across.sum()),
     )
@@ -181,6 +194,12 @@ def _cosines(unit_rows: FloatArray, vectors: NDArray[np.float64]) -> NDArray[np.
     dots = (unit_rows * vectors).sum(axis=1)
     found: NDArray[np.float64] = np.divide(dots, lengths, out=np.zeros_like(dots), where=lengths > 1e-9)
     return found
+
+
+def _mean_cosine(rows: FloatArray) -> float:
+    """Of every pair of different unit rows."""
+    total = float(np.square(rows.sum(axis=0, dtype=np.float64)).sum() - np.square(rows, dtype=np.float64).sum())
+    return total / (len(rows) * (len(rows) - 1))
 
 
 def _best_other(crops: CropEmbeddings, table: FloatArray, seen: NDArray[np.bool_]) -> NDArray[np.float64]:

@@ -22,6 +22,7 @@ from personsearch.distill.sources.crop_embedder import REID_PRESETS, CropEmbedde
 from personsearch.distill.sources.identity_table import (
     CropEmbeddings,
     average_identities,
+    centred,
     embed_people,
     measure_separation,
 )
@@ -129,6 +130,7 @@ def test_separation_worked_by_hand() -> None:
     assert (found.crops, found.identities, found.chance) == (5, 2, 0.5)
     assert found.rank_1 == pytest.approx(4 / 5)
     assert found.own_cosine == pytest.approx((1 + 1 + 2**-0.5 + 2**-0.5 + 0) / 5)
+    assert found.row_cosine == pytest.approx(5**-0.5)
     # Without its camera, y is left with x: cosine 0, no better than person 0's.
     assert (found.cross_camera_rank_1, found.cross_camera_crops) == (pytest.approx(2 / 5), 5)
 
@@ -152,6 +154,16 @@ def test_separation_equals_a_loop(seed: int, people: int, count: int) -> None:
     assert (found.crops, found.cross_camera_crops) == (len(once), len(across))
     assert found.rank_1 == pytest.approx(np.mean(once))
     assert found.cross_camera_rank_1 == (pytest.approx(np.mean(across)) if across else None)
+
+
+def test_centring_takes_out_what_everybody_shares() -> None:
+    """Three people who differ by little from one direction: their rows become those of a triangle around nothing."""
+    shift = np.array([[1, 0, 0], [-0.5, 0.75**0.5, 0], [-0.5, -(0.75**0.5), 0]])
+    raw = crops_of(3, [0, 1, 2, 0, 1, 2], [0] * 6, np.tile(np.array([0, 0, 20]) + shift, (2, 1)))
+    found = measure_separation(centred(raw))
+    assert measure_separation(raw).row_cosine > 0.99
+    assert (found.rank_1, found.row_cosine) == (1, pytest.approx(-0.5, abs=1e-5))
+    np.testing.assert_allclose(average_identities(centred(raw))[0], shift, atol=1e-5)
 
 
 def test_nothing_to_compare() -> None:
@@ -245,6 +257,13 @@ def test_small_boxes_can_be_left_out(street: Path, network: Path, tmp_path: Path
     assert not (tmp_path / "t.npz").exists()  # Bert is 42 px high: one identity alone separates from nobody
     run(network, street, "--out", tmp_path / "t.npz", *RAW_OPTIONS, "--min-height", 42)
     assert read_lookup_table(tmp_path / "t.npz").counts.tolist() == [3, 3, 0]
+
+
+def test_a_centred_table_says_so(street: Path, network: Path, tmp_path: Path) -> None:
+    assert run(network, street, "--out", tmp_path / "t.npz", *RAW_OPTIONS, "--centre").exit_code == 0
+    content = read_lookup_table(tmp_path / "t.npz")
+    assert content.source.endswith(", centred")
+    assert float(content.table[0] @ content.table[1]) < -0.9  # two people, on either side of their mean
 
 
 def test_options_change_a_preset(street: Path, network: Path, tmp_path: Path) -> None:

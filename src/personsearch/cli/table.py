@@ -49,6 +49,9 @@ def table(
     mean: Mean = None,
     std: Std = None,
     output: Annotated[str | None, typer.Option(help="Output that is the embedding, where there are several.")] = None,
+    centre: Annotated[
+        bool, typer.Option("--centre", help="Subtract the mean of all crops first: rows then differ more.")
+    ] = False,
     min_height: Annotated[float, typer.Option(min=0, help="Leave out boxes of fewer pixels in height.")] = 0.0,
     min_crops: Annotated[int, typer.Option(min=1, help="Name identities with fewer crops than that.")] = 2,
     threads: Threads = None,
@@ -73,7 +76,12 @@ def table(
     from personsearch.data import open_dataset, person_names_of
     from personsearch.distill.lookup_table import open_embedder
     from personsearch.distill.sources.crop_embedder import REID_PRESETS, CropEmbedder
-    from personsearch.distill.sources.identity_table import average_identities, embed_people, measure_separation
+    from personsearch.distill.sources.identity_table import (
+        average_identities,
+        centred,
+        embed_people,
+        measure_separation,
+    )
     from personsearch.distill.sources.network import open_network
 
     if out.suffix != ".npz":
@@ -94,9 +102,11 @@ def table(
             min_height_px=min_height,
             on_image=progress.advance,
         )
+    if centre:
+        crops["table"] = centred(crops["table"])
     rows, counts = average_identities(crops["table"])
     figures = {name: measure_separation(found) for name, found in crops.items()}
-    used = f"{len(numbers)} of {len(opened)} images of {opened.name}, split {split}"
+    used = f"{len(numbers)} of {len(opened)} images of {opened.name}, split {split}{', centred' if centre else ''}"
     content = LookupTableFile(person_names_of(opened), rows, counts, f"{embedder.source}; {used}")
     write_lookup_table(out, content)
     few = [row for row, count in enumerate(counts.tolist()) if 0 < count < min_crops]
@@ -142,12 +152,13 @@ def _as_text(
             named = ", ".join(_name(content, row) for row in rows[:MAX_NAMED])
             lines.append(f"  {len(rows)} identities {what} ({named}{', ...' if len(rows) > MAX_NAMED else ''})")
     lines.append(f"crop to its own row without the crop itself; chance {figures['table'].chance:.2%}")
-    lines.append(f"  {'':<18}  rank-1   without its camera   cosine to own row   to the best other")
+    lines.append(f"  {'':<16}  rank-1  without its camera  cosine to own row  to the best other  between rows")
     for name, one in figures.items():
         across = "none" if one.cross_camera_rank_1 is None else f"{one.cross_camera_rank_1:.1%}"
         title = "this table" if name == "table" else "colour histogram"
         lines.append(
-            f"  {title:<18}  {one.rank_1:6.1%}   {across:>18}   {one.own_cosine:17.3f}   {one.other_cosine:17.3f}"
+            f"  {title:<16}  {one.rank_1:6.1%}  {across:>18}  {one.own_cosine:17.3f}  {one.other_cosine:17.3f}"
+            f"  {one.row_cosine:12.3f}"
         )
     if figures["table"].rank_1 <= figures["histogram"].rank_1:
         lines.append("warning: no better than colours; are the colour order and the numbers the network's own?")
