@@ -11,8 +11,11 @@ from personsearch.distill.hierarchical import hierarchical_knowledge
 from personsearch.distill.kd_det import detection_knowledge
 from personsearch.distill.kd_reid import lookup_table_knowledge
 from personsearch.distill.task import DistillationTask, Knowledge
+from personsearch.distill.teacher_cache import CachedTrunk, cache_folder, count_variants
 from personsearch.distill.teacher_files import TeacherFiles, open_teachers
+from personsearch.distill.teachers import NetworkTeacher
 from personsearch.models import SearchModel
+from personsearch.models.detectors.regions import RegionSearch
 from personsearch.train.checkpoint import RunIdentity
 from personsearch.train.loop import fit, open_fabric
 from personsearch.train.memory import check_run_memory
@@ -38,6 +41,8 @@ def run_distillation(recipe: DistillRecipe, run_dir: Path, *, resume: bool = Fal
         TrainingDiverged: a loss, the gradient or the weights are no longer finite.
     """
     saved = open_run_folder(run_dir, recipe, resume=resume)
+    if recipe.teacher_cache is not None:
+        count_variants(recipe.data)
     if recipe.hierarchical is not None:
         check_settings(recipe.hierarchical)
     if recipe.detection is not None:
@@ -51,6 +56,8 @@ def run_distillation(recipe: DistillRecipe, run_dir: Path, *, resume: bool = Fal
     student, facts = start_model(recipe, dataset.person_count, run_dir, saved)
     facts |= teachers.facts
     task = DistillationTask(student, knowledge_of(recipe, student, teachers), loss_weights=recipe.loss_weights)
+    if recipe.teacher_cache is not None:
+        facts["teacher_cache"] = keep_maps(recipe, task, len(dataset))  # grows with the run
     loader = training_batches(recipe, dataset, fabric.global_rank, fabric.world_size)
     facts["loader"] = loader.record
     identity = RunIdentity(recipe, dataset.person_count, training_data(dataset), person_names_of(dataset))
@@ -84,6 +91,23 @@ def knowledge_of(recipe: DistillRecipe, student: SearchModel, teachers: TeacherF
             )
         )
     return found
+
+
+def keep_maps(recipe: DistillRecipe, task: DistillationTask, images: int) -> dict[str, dict[str, int]]:
+    """Puts a cache before the trunk of every teacher that runs; counts of frames found and computed, by teacher.
+
+    Raises:
+        InputError: the recipe varies frames without end.
+    """
+    entries, records = images * count_variants(recipe.data), {}
+    for teacher in task.teachers:
+        if isinstance(teacher, NetworkTeacher) and isinstance(teacher.model, RegionSearch):
+            wanted, precision = task.wanted(teacher), f"{recipe.precision} {recipe.teacher_precision}"
+            folder = cache_folder(Path(recipe.teacher_cache or ""), teacher.sha256, wanted, precision)
+            cached = CachedTrunk(teacher.model.trunk, folder, wanted=wanted, entries=entries)
+            teacher.model.trunk = cached.eval()
+            records[folder.name] = cached.record
+    return records
 
 
 def check_settings(settings: HierarchicalRecipe) -> None:

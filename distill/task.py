@@ -79,16 +79,7 @@ class DistillationTask(Task):
         teachers = {id(part.teacher): part.teacher for part in knowledge if part.teacher is not None}
         self.teachers = nn.ModuleList(teachers.values())
         self._teachers = teachers
-        self._wanted = {
-            key: frozenset(
-                name
-                for part in knowledge
-                if id(part.teacher) == key
-                for kind in part.criteria.values()
-                for _, name in kind.pairs
-            )
-            for key in teachers
-        }
+        self._wanted = {key: self.wanted(teacher) for key, teacher in teachers.items()}
         self._loss_weights = _product([loss_weights, *(part.loss_weights for part in knowledge)])
         losses = [loss for part in knowledge for kind in part.criteria.values() for loss in kind.pairs.values()]
         modules = {id(loss): loss for loss in losses if isinstance(loss, nn.Module)}
@@ -101,6 +92,11 @@ class DistillationTask(Task):
     @property
     def auxiliary(self) -> nn.Module | None:
         return self._adaptation if any(True for _ in self._adaptation.parameters()) else None
+
+    def wanted(self, teacher: Teacher) -> frozenset[str]:
+        """Names of the taps that ``teacher`` is asked for."""
+        kinds = [kind for part in self._knowledge if part.teacher is teacher for kind in part.criteria.values()]
+        return frozenset(name for kind in kinds for _, name in kind.pairs)
 
     def forward(self, batch: TaskBatch) -> dict[str, Tensor]:
         output: TrainOutput = self.student(batch.images, batch.boxes, batch.person_ids)

@@ -54,9 +54,10 @@ def open_teachers(recipe: DistillRecipe, dataset: SearchDataset) -> TeacherFiles
     def network(path: Path, name: str) -> tuple[NetworkTeacher, Checkpoint]:
         if path not in opened:
             model, checkpoint = load_model(path)
-            opened[path] = NetworkTeacher(model, recipe.teacher_precision), checkpoint
-        facts[name] = {"name": opened[path][1].recipe.name, "checkpoint_sha256": sha256_file(path)}
-        return opened[path]
+            opened[path] = NetworkTeacher(model, recipe.teacher_precision, sha256=sha256_file(path)), checkpoint
+        teacher, checkpoint = opened[path]
+        facts[name] = {"name": checkpoint.recipe.name, "checkpoint_sha256": teacher.sha256}
+        return teacher, checkpoint
 
     hierarchical = detection = table = None
     if recipe.hierarchical is not None:
@@ -95,8 +96,9 @@ def check_teacher(
     split = teacher.recipe.data.split
     names = ", ".join(f"{entry.name} ({split}, {entry.identities} identities)" for entry in teacher.data)
     here = ", ".join(f"{entry.name} ({recipe.data.split}, {entry.identities} identities)" for entry in data)
-    known = [(entry.name, entry.identities) for entry in teacher.data], teacher.person_count, split
-    wanted = [(entry.name, entry.identities) for entry in data], person_count, recipe.data.split
+    # Frames without identities that only one of the two saw do not matter.
+    known = [(entry.name, entry.identities) for entry in teacher.data if entry.identities], teacher.person_count, split
+    wanted = [(entry.name, entry.identities) for entry in data if entry.identities], person_count, recipe.data.split
     if known != wanted:
         raise InputError(
             f"was trained on {names}",

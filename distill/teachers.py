@@ -42,11 +42,13 @@ class NetworkTeacher(Teacher):
     Args:
         model: the network; its parameters are frozen.
         precision: of its forward pass: ``same`` as the student's, or a type of its own. Weights stay as they are.
+        sha256: of its checkpoint.
     """
 
-    def __init__(self, model: SearchModel, precision: Precision = "same") -> None:
+    def __init__(self, model: SearchModel, precision: Precision = "same", *, sha256: str = "") -> None:
         super().__init__()
         self.model = model.eval().requires_grad_(False)
+        self.sha256 = sha256
         self._precision: Precision = precision
 
     def taps(self, images: Tensor, output: TrainOutput, wanted: Collection[str]) -> dict[str, Tensor]:

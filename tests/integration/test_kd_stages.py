@@ -212,6 +212,21 @@ def test_adaptation_and_projection_go_on_after_an_interruption(
         assert all(torch.equal(value, resumed[part][name]) for name, value in whole[part].items()), part
 
 
+def test_maps_from_disk_teach_the_same(root: Path, detector: Path, tmp_path: Path) -> None:
+    fixed = {"root": str(root), "workers": 0, "photometric": 0, "zoom": [1, 1], "flip": 0}
+    plain = student(root, detector, data=fixed, epochs=3, detection={})
+    cached = student(root, detector, data=fixed, epochs=3, detection={}, teacher_cache=str(tmp_path / "maps"))
+    expected = read_checkpoint(run_distillation(plain, tmp_path / "plain")).model_state
+    found = read_checkpoint(run_distillation(cached, tmp_path / "cached")).model_state
+    for name, value in expected.items():
+        torch.testing.assert_close(found[name], value, rtol=1e-3, atol=1e-4)
+    (counts,) = json.loads((tmp_path / "cached" / "run.json").read_text())["teacher_cache"].values()
+    assert counts == {"found": 20, "computed": 10}, "ten frames, three epochs"
+    assert "`data.photometric` shows a frame differently" in command_distill(
+        student(root, detector, detection={}, teacher_cache="maps"), tmp_path
+    )
+
+
 def test_tables_of_other_people_are_one_line(root: Path, tmp_path: Path) -> None:
     unit = np.eye(8, dtype=np.float32)
     for name, names, count, message in (

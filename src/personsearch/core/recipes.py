@@ -190,6 +190,11 @@ class DistillRecipe(TrainRecipe):
     teacher_precision: Literal["same", "float32", "bfloat16", "float16"] = Field(
         default="same", description="of the teachers' forward pass: as the student's, or a type of its own"
     )
+    teacher_cache: str | None = Field(
+        default=None,
+        description="folder that keeps the teachers' maps from epoch to epoch; needs augmentation fixed but for "
+        "the mirror; none: every teacher runs whole on every batch",
+    )
     hierarchical: HierarchicalRecipe | None = None
     detection: DetectionTransferRecipe | None = None
     lookup_table: LookupTableRecipe | None = None
