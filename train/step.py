@@ -62,6 +62,11 @@ class StepTaker:
             self._optimiser.load_state_dict(content["optimiser"])
             fabric.strategy.precision.load_state_dict(content["precision"])
 
+    @property
+    def device(self) -> torch.device:
+        """What the steps run on."""
+        return self._fabric.device
+
     def state(self) -> dict[str, Any]:
         """What a checkpoint holds of it: ``model``, ``task``, ``optimiser`` and ``precision``."""
         auxiliary = self._task.auxiliary

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from personsearch.cli import bench_composites, bench_loader, require
+from personsearch.cli import bench_composites, bench_loader, bench_training, require
 from personsearch.core.errors import InputError
 
 if TYPE_CHECKING:
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 app = typer.Typer(help="Measure operations, latency, re-entry and the evaluator.", no_args_is_help=True)
 app.command("loader")(bench_loader.loader)
 app.command("composites")(bench_composites.composites)
+app.command("training")(bench_training.training)
 Save = Annotated[Path | None, typer.Option(help="Folder for the JSON record of the figures.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON in place of the table.")]
 Threads = Annotated[int | None, typer.Option(min=1, help="CPU threads; the engine's choice if absent.")]
