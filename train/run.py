@@ -12,6 +12,7 @@ from personsearch.core.manifest import TrainingData
 from personsearch.core.recipes import FasterRCNNRecipe, TrainRecipe
 from personsearch.data import SearchDataset, open_dataset, person_names_of
 from personsearch.data.loader import TrainingLoader
+from personsearch.data.mixed import MixedDataset
 from personsearch.models import SearchModel, build_model
 from personsearch.models.checkpoint import Checkpoint, load_model
 from personsearch.train.checkpoint import RunIdentity, load_matching_weights
@@ -51,10 +52,11 @@ def run_training(recipe: TrainRecipe, run_dir: Path, *, resume: bool = False) ->
 
 
 def open_training_set(recipe: TrainRecipe) -> SearchDataset:
-    """The data set of a recipe.
+    """The data set of a recipe, with the boxes that it mixes in.
 
     Raises:
-        InputError: there is none, or nobody in it has an identity where the network learns identities.
+        InputError: there is none, no frame with boxes to mix in, or nobody in it has an identity where the network
+            learns identities.
     """
     dataset = open_dataset(Path(recipe.data.root), recipe.data.split)
     if dataset.person_count == 0 and not isinstance(recipe.model, FasterRCNNRecipe):
@@ -63,12 +65,26 @@ def open_training_set(recipe: TrainRecipe) -> SearchDataset:
             where=recipe.data.root,
             expected="at least one person_id from 0",
         )
-    return dataset
+    if recipe.data.boxes is None:
+        return dataset
+    boxes = open_dataset(Path(recipe.data.boxes), "train")
+    if len(boxes) == 0:
+        raise InputError("has no images", where=recipe.data.boxes, expected="frames with boxes to mix in")
+    return MixedDataset(dataset, [boxes], [recipe.data.boxes_share], recipe.seed)
 
 
 def training_data(dataset: SearchDataset) -> tuple[TrainingData, ...]:
-    """What a checkpoint and a manifest say about the data."""
-    return (TrainingData(name=dataset.name, terms=dataset.terms, identities=dataset.person_count),)
+    """What a checkpoint and a manifest say about the data; of a mix only the first part's identities are learnt."""
+    if not isinstance(dataset, MixedDataset):
+        return (TrainingData(name=dataset.name, terms=dataset.terms, identities=dataset.person_count),)
+    first, *others = dataset.parts
+    entries = list(training_data(first))
+    for other in others:
+        unnamed = [entry.model_copy(update={"identities": 0}) for entry in training_data(other)]
+        # A composite specification's own frames go by its name and terms.
+        known = {(entry.name, entry.terms) for entry in entries}
+        entries += [entry for entry in unnamed if (entry.name, entry.terms) not in known]
+    return tuple(entries)
 
 
 def start_model(

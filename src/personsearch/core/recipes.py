@@ -52,6 +52,12 @@ class DataRecipe(StrictModel):
 
     root: str = Field(description="data set folder (see docs/conventions.md) or a composite specification file")
     split: str = "train"
+    boxes: str | None = Field(
+        default=None,
+        description="data set folder mixed in for detection alone, such as `personsearch boxes` writes; nobody in it "
+        "has an identity",
+    )
+    boxes_share: Fraction = Field(default=0.25, description="share of the training frames that come from `boxes`")
     flip: Fraction = 0.5
     photometric: Fraction = Field(
         default=0.5, description="strength of brightness, contrast, saturation, hue and colour-cast jitter"

@@ -26,6 +26,9 @@ class MixedDataset:
         weights: share of each of ``others``; together at most 1, the rest is ``first``'s.
         seed: of the choice.
 
+    Attributes:
+        parts: the data sets, the first one first.
+
     Raises:
         ValueError: weights that do not fit.
     """
@@ -39,9 +42,9 @@ class MixedDataset:
             raise ValueError(f"weights {list(weights)} do not fit {len(others)} data sets")
         self._first, self._others, self._seed = first, list(others), seed
         self._limits = np.cumsum(np.asarray(weights, dtype=np.float64))
-        parts = [first, *others]
-        self.name = " + ".join(dict.fromkeys(part.name for part in parts))
-        self.terms = "; ".join(dict.fromkeys(part.terms for part in parts))
+        self.parts: tuple[SearchDataset, ...] = (first, *others)
+        self.name = " + ".join(dict.fromkeys(part.name for part in self.parts))
+        self.terms = "; ".join(dict.fromkeys(part.terms for part in self.parts))
         self.person_count, self.person_names = first.person_count, person_names_of(first)
 
     def __len__(self) -> int:
