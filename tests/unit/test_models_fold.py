@@ -10,10 +10,11 @@ import onnx
 import onnxruntime
 import pytest
 import torch
+from pydantic import TypeAdapter
 from torch import Tensor, nn
 from torchvision.ops import FrozenBatchNorm2d
 
-from personsearch.core.model_recipes import HdlRecipe
+from personsearch.core.model_recipes import HdlRecipe, ModelRecipe
 from personsearch.core.preprocess import Preprocess
 from personsearch.models import SearchModel, build_model
 from personsearch.models.backbones.branched import BranchedConv
@@ -138,6 +139,28 @@ def test_an_exported_graph_has_no_batch_norm_and_no_branch(trunk: str, tmp_path:
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     for found, wanted in zip(session.run(None, {"frames": image.numpy()}), expected, strict=True):
         torch.testing.assert_close(torch.from_numpy(found), wanted, atol=1e-3, rtol=1e-4)
+
+
+@pytest.mark.parametrize("trunk", ["resnet", "branched"])
+@pytest.mark.parametrize("kind", ["faster_rcnn", "oim", "nae", "seqnet"])
+def test_networks_of_every_kind_fold(kind: str, trunk: str) -> None:
+    torch.manual_seed(5)
+    content: dict[str, object] = {
+        "kind": kind, "trunk": TRUNKS[trunk], "anchors": {"kind": "grid", "sizes": [24, 48], "ratios": [2.0]},
+        "rpn_channels": 16, "graph_pre_nms": 8, "graph_proposals": 4, "pool_size": 8,
+    }  # fmt: skip
+    if kind != "faster_rcnn":
+        content |= {"embedding_dim": 16, "queue_size": 4}
+    recipe: ModelRecipe = TypeAdapter(ModelRecipe).validate_python(content)
+    model = build_model(recipe, Preprocess(input_wh=(WIDTH, HEIGHT)), 5)
+    shake(model)
+    deployable = model.eval().double().deployable()
+    ready = folded(deployable)
+    assert not any(is_norm(layer) or isinstance(layer, BranchedConv) for layer in ready.modules())
+    image = frames(1)
+    with torch.no_grad():
+        for found, expected in zip(ready(image), deployable(image), strict=True):
+            torch.testing.assert_close(found, expected, atol=1e-8, rtol=1e-8)
 
 
 def test_branches_cost_nothing_at_run_time() -> None:

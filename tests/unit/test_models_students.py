@@ -61,7 +61,7 @@ def test_costs_of_a_unit_by_hand() -> None:
     """A trunk of one unit a stage at 64 x 64: two dense convolutions, then depthwise 3x3 and 1x1 each time."""
     fields = {
         "stem_channels": 4, "channels": [8, 16, 16, 16], "blocks": [0, 1, 1, 0], "neck_channels": 8,
-        "person_channels": 8, "person_blocks": 1,
+        "person_channels": 8, "person_blocks": 1, "block": "branched",
     }  # fmt: skip
     model = build(trunk={"kind": "family", **fields}, attention="none", rpn_channels=4, anchor_heights=[40])
     stem = 32 * 32 * 27 * 4 + 16 * 16 * 9 * 4 * 8
@@ -88,7 +88,10 @@ def test_the_table_grows_and_fits_vector_registers() -> None:
         assert all(width % 16 == 0 for width in widths)
     for small, large in pairwise(rows):
         assert all(a <= b for a, b in zip(small.channels, large.channels, strict=True))
-        assert sum(small.blocks) < sum(large.blocks)
+    costs = [cost(f"student/family/{size}.yaml", (640, 480)) for size in SIZES]
+    for one, next_larger in pairwise(costs):
+        assert one.scene_macs < next_larger.scene_macs
+        assert one.person_macs < next_larger.person_macs
     for size, row in SIZES.items():
         recipe = load_recipe(RECIPES / "student" / "family" / f"{size}.yaml", DistillRecipe).model
         assert isinstance(recipe, HdlRecipe)
@@ -98,8 +101,8 @@ def test_the_table_grows_and_fits_vector_registers() -> None:
 
 
 def test_a_recipe_replaces_single_entries_of_the_table() -> None:
-    row = student_size(FamilyTrunk(size="tiny", block="dense", person_channels=32))
-    assert (row.block, row.person_channels) == ("dense", 32)
+    row = student_size(FamilyTrunk(size="tiny", block="separable", person_channels=32))
+    assert (row.block, row.person_channels) == ("separable", 32)
     assert row.channels == SIZES["tiny"].channels
 
 

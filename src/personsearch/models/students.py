@@ -32,14 +32,14 @@ class StudentSize:
     neck_channels: int
     person_channels: int
     person_blocks: int
-    block: BlockKind = "branched"
+    block: BlockKind = "dense"
 
 
 SIZES: dict[str, StudentSize] = {
-    "tiny": StudentSize(16, (16, 48, 96, 128), (0, 2, 3, 2), 64, 96, 2),
-    "small": StudentSize(16, (32, 64, 128, 192), (1, 3, 4, 2), 96, 160, 2),
-    "medium": StudentSize(32, (48, 96, 192, 256), (1, 4, 5, 2), 128, 192, 3),
-    "base": StudentSize(32, (64, 128, 256, 384), (2, 5, 7, 2), 160, 256, 3),
+    "tiny": StudentSize(16, (16, 32, 64, 96), (0, 2, 2, 1), 64, 96, 2),
+    "small": StudentSize(16, (16, 32, 64, 96), (2, 2, 4, 2), 96, 160, 2),
+    "medium": StudentSize(16, (16, 48, 96, 128), (2, 3, 4, 2), 128, 192, 3),
+    "base": StudentSize(32, (32, 64, 128, 160), (1, 3, 4, 3), 160, 256, 3),
 }
 
 
