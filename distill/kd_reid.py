@@ -13,6 +13,7 @@ from personsearch.losses.oim import IdentityMemory
 from personsearch.models import SearchModel
 from personsearch.models.detectors.oim import MemorySearch
 
+OIM_SCALE = 10.0
 OWN_LOSS = "identity"
 """Name of the loss that a student with a look-up table of its own has against it."""
 
@@ -22,7 +23,7 @@ def lookup_table_knowledge(
     table: LookupTableFile,
     *,
     lambda_oim: float,
-    scale: float,
+    scale: float | None,
     projection: Projection | None,
     where: str,
 ) -> Knowledge:
@@ -41,7 +42,7 @@ def lookup_table_knowledge(
         student: is changed: its look-up table, where there is one of the same width.
         table: checked to be of the student's identities.
         lambda_oim: weight of the loss against the frozen table.
-        scale: of the cosines where the loss is not the student's own.
+        scale: of the cosines where the loss is not the student's own; none for the student's, 10 without one.
         projection: for tables of another width; none refuses them.
         where: the table's file, for messages.
 
@@ -58,6 +59,8 @@ def lookup_table_knowledge(
         return Knowledge(None, {}, {OWN_LOSS: lambda_oim})
     _check_width(student.embedding_dim, width, projection, where)
     queue = None if own is None else own.queue
+    if scale is None:
+        scale = OIM_SCALE if own is None else own.scale
     loss = FrozenTableLoss(student.embedding_dim, width, projection=projection, scale=scale, queue=queue)
     criteria = {"lookup_table": Criteria(lambda_oim, {("embedding", "lookup_table"): loss})}
     return Knowledge(TableTeacher(rows), criteria, {} if own is None else {OWN_LOSS: 0.0})

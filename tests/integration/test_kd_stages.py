@@ -119,6 +119,8 @@ def test_a_table_of_a_softmax_teacher_teaches_any_student(root: Path, tmp_path: 
     assert "`hdl` has no look-up table; expected a network trained with OIM" in refused
     assert "`personsearch table" in refused
 
+    told = command("table", teacher, root, "--preset", "osnet", "--out", tmp_path / "table.npz")
+    assert "a checkpoint says itself how pixels become its input" in str(told.exception)
     made = command("table", teacher, root, "--out", tmp_path / "table.npz", "--min-crops", 1)
     assert made.exit_code == 0, made.output
     content_of_file = read_lookup_table(tmp_path / "table.npz")

@@ -43,7 +43,6 @@ def test_reads_what_was_written(tmp_path: Path, names: tuple[str, ...]) -> None:
         ({"counts": np.array([1, 2])}, r"counts has shape \(2,\), expected \(3,\)"),
         ({"counts": np.array([1, 2, -1])}, "at least 0"),
         ({"names": ("ann", "bob")}, "2 names for 3 rows"),
-        ({"names": ("ann", "bob", "ann")}, "a name is there twice"),
         ({"table": np.array([[1, 0], [0.5, 0.5], [0, 1]])}, r"row 1 has length 0\.7071"),
         ({"table": np.array([[1, 0], [0, 1], [np.nan, 1]])}, "row 2 has length nan"),
     ],

@@ -261,6 +261,13 @@ def test_a_student_without_a_table_gets_the_loss_beside_its_own() -> None:
     torch.testing.assert_close(parts["loss"], others + 0.1 * parts["lookup_table"])
 
 
+@pytest.mark.parametrize(("kind", "scale"), [("oim", 5.0), ("hdl", 10.0)])
+def test_the_scale_is_the_students_own_or_oims(kind: str, scale: float) -> None:
+    by_default = step(task(model(kind), table_file(12), projection="linear", scale=None))
+    stated = step(task(model(kind), table_file(12), projection="linear", scale=scale))
+    assert torch.equal(by_default["lookup_table"], stated["lookup_table"])
+
+
 @pytest.mark.parametrize(
     ("width", "projection", "message"),
     [

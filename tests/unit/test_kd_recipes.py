@@ -15,7 +15,7 @@ from personsearch.models import SearchModel, build_model
 
 RECIPES = Path(str(files("personsearch.recipes")))
 STUDENTS = RECIPES / "student"
-KNOWLEDGE = {"teacher", "teacher_precision", "hierarchical", "detection", "lookup_table"}
+KNOWLEDGE = set(DistillRecipe.model_fields) - set(TrainRecipe.model_fields)
 
 
 def row(depth: int, kind: str, *overrides: str) -> Any:

@@ -46,11 +46,16 @@ class LookupTableRecipe(StrictModel):
     teacher: str | None = Field(
         default=None, description="checkpoint, or look-up table file (.npz); none: the recipe's `teacher`"
     )
-    lambda_oim: float = Field(default=0.1, ge=0, description="weight of the identity loss against the frozen table")
-    scale: float = Field(
-        default=10.0,
+    lambda_oim: float = Field(
+        default=0.1,
+        ge=0,
+        description="weight of the identity loss against the frozen table, times loss_weights.identity where the "
+        "student's own look-up table is frozen",
+    )
+    scale: float | None = Field(
+        default=None,
         gt=0,
-        description="of the cosines, where the student has no look-up table of its own or `projection` is on",
+        description="of the cosines, where the loss is not the student's own; none: the student's, 10 without one",
     )
     projection: Literal["none", "orthogonal", "linear"] = Field(
         default="none",

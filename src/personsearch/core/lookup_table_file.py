@@ -33,7 +33,7 @@ class LookupTableFile:
         source: what made it, for the run's record.
 
     Raises:
-        ValueError: shapes disagree, a value is not finite, a row has neither length 1 nor 0, or a name is twice.
+        ValueError: shapes disagree, a value is not finite, or a row has neither length 1 nor 0.
     """
 
     names: tuple[str, ...]
@@ -49,8 +49,6 @@ class LookupTableFile:
             raise ValueError(f"counts has shape {counts.shape}, expected ({len(table)},) of at least 0")
         if len(self.names) not in (0, len(table)):
             raise ValueError(f"{len(self.names)} names for {len(table)} rows")
-        if len(set(self.names)) != len(self.names):
-            raise ValueError("a name is there twice")
         lengths = np.linalg.norm(table.astype(np.float64), axis=1)
         wrong = np.flatnonzero(~((np.abs(lengths - 1) <= UNIT_LENGTH_TOLERANCE) | (lengths == 0)))
         if len(wrong):  # a NaN fails both comparisons
