@@ -104,6 +104,15 @@ def test_a_detector_learns_without_identities(detector_run: Path) -> None:
     assert last["loss"] < 0.7 * first["loss"]
 
 
+def test_half_precision_keeps_the_memories_in_full(root: Path, tmp_path: Path) -> None:
+    settings = recipe(root, OIM, epochs=2, precision="bf16-mixed")
+    state = read_checkpoint(run_training(settings, tmp_path)).model_state
+    rows = torch.cat([state["memory.table.rows"], state["memory.queue.rows"]])
+    assert rows.dtype == torch.float32
+    lengths = rows.norm(dim=1)
+    torch.testing.assert_close(lengths, (lengths > 0).float(), atol=1e-6, rtol=0)
+
+
 class Interrupted(SearchTask):
     """Ends the run at a batch, as Ctrl-C does."""
 

@@ -162,6 +162,29 @@ def test_a_batch_without_labelled_people_trains_without_nan(boxes: list[Tensor],
     assert bool(model.memory.queue.rows.any()) == any(bool((one == -1).any()) for one in ids)
 
 
+@pytest.mark.parametrize(
+    "trunk",
+    [
+        {"kind": "depthwise", "stem_channels": 8, "channels": [8, 16, 24], "person_channels": 32},
+        {"kind": "shufflenet", "stride": 8, "neck_channels": 32, "person_channels": 32},
+    ],
+    ids=lambda trunk: trunk["kind"],
+)
+def test_a_student_s_trunk_learns_against_the_memories(trunk: dict[str, object]) -> None:
+    model = oim(trunk=trunk)
+    optimiser, losses = torch.optim.AdamW(model.parameters(), lr=0.003), []
+    for step in range(12):
+        torch.manual_seed(step)
+        output = model(frames(), BOXES, IDS)
+        optimiser.zero_grad()
+        total(output.losses).backward()
+        optimiser.step()
+        model.update_memories()
+        losses.append(output.losses["identity"].item())
+    assert losses[0] == pytest.approx(np.log(5 + 7), rel=1e-4), "empty memories: all rows alike"
+    assert losses[-1] < 0.75 * losses[0]
+
+
 def test_the_published_oddities_reach_the_memories() -> None:
     model = oim(queue_dims=4, renormalise=False, momentum=0.25)
     model(frames(), BOXES, IDS)
