@@ -94,11 +94,12 @@ def check_teacher(
         InputError: person count, data set or split differ.
     """
     split = teacher.recipe.data.split
-    names = ", ".join(f"{entry.name} ({split}, {entry.identities} identities)" for entry in teacher.data)
-    here = ", ".join(f"{entry.name} ({recipe.data.split}, {entry.identities} identities)" for entry in data)
-    # Frames without identities that only one of the two saw do not matter.
-    known = [(entry.name, entry.identities) for entry in teacher.data if entry.identities], teacher.person_count, split
-    wanted = [(entry.name, entry.identities) for entry in data if entry.identities], person_count, recipe.data.split
+    # Data that only lends boxes has no identities: a teacher may have seen more of them, or none.
+    there, own = ([entry for entry in entries if entry.identities > 0] for entries in (teacher.data, data))
+    names = ", ".join(f"{entry.name} ({split}, {entry.identities} identities)" for entry in there) or "no identities"
+    here = ", ".join(f"{entry.name} ({recipe.data.split}, {entry.identities} identities)" for entry in own)
+    known = [(entry.name, entry.identities) for entry in there], teacher.person_count, split
+    wanted = [(entry.name, entry.identities) for entry in own], person_count, recipe.data.split
     if known != wanted:
         raise InputError(
             f"was trained on {names}",

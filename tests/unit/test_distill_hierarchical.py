@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -212,6 +213,9 @@ def test_a_teacher_of_other_people_is_refused(person_count: int, name: str, spli
     student = run_recipe(DistillRecipe, teacher="t.pt")
     same = Checkpoint(run_recipe(TrainRecipe), 5, (TrainingData(name="street", terms="new", identities=5),), {}, {})
     check_teacher(same, Path("t.pt"), student, 5, here)
+    boxes = (*here, TrainingData(name="boxes of a detector", terms="free", identities=0))
+    check_teacher(same, Path("t.pt"), student, 5, boxes)
+    check_teacher(replace(same, data=boxes), Path("t.pt"), student, 5, here)
     there = (TrainingData(name=name, terms="free", identities=person_count),)
     other = Checkpoint(run_recipe(TrainRecipe, split=split), person_count, there, {}, {})
     with pytest.raises(
