@@ -25,9 +25,15 @@ def distill(
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the run's record as JSON.")] = False,
 ) -> None:
-    """Train a student under a teacher's checkpoint.
+    """Train a student under teachers: their maps and predictions, their boxes, or their look-up table.
 
-    Example: personsearch distill recipes/student/hdl_cuhk.yaml teacher=runs/hdl-r50-cuhk/checkpoint.pt
+    A teacher is a checkpoint of any earlier run; of identities alone, also a table that `personsearch table` makes.
+
+    Examples:
+
+    \b
+      personsearch distill recipes/student/hdl_cuhk.yaml teacher=runs/hdl-r50-cuhk/checkpoint.pt
+      personsearch distill recipes/student/kd_oim18_reid_cuhk.yaml teacher=osnet.npz lookup_table.projection=orthogonal
     """
     settings = load_distill_recipe(recipe, [*(overrides or ()), *(["data.skip_bad=true"] if skip_bad else [])])
     run_dir = out or Path("runs") / settings.name
