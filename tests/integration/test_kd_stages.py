@@ -127,8 +127,11 @@ def test_a_table_of_a_softmax_teacher_teaches_any_student(root: Path, tmp_path: 
     assert content_of_file.names == NAMES
     width = content_of_file.table.shape[1]
     assert width == load_model(teacher)[0].embedding_dim
-    for model, projection in ((OIM_STUDENT, "orthogonal"), ({"trunk": STUDENT_TRUNK, **hdl_model(root)}, "linear")):
-        recipe = student(root, tmp_path / "table.npz", model, lookup_table={"projection": projection})
+    for model, projection, precision in (
+        (OIM_STUDENT, "orthogonal", "bf16-mixed"), ({"trunk": STUDENT_TRUNK, **hdl_model(root)}, "linear", "32-true"),
+    ):  # fmt: skip
+        block = {"projection": projection}
+        recipe = student(root, tmp_path / "table.npz", model, lookup_table=block, precision=precision)
         path = run_distillation(recipe, tmp_path / projection)
         assert "lookup_table" in (tmp_path / projection / "metrics.csv").read_text().splitlines()[0]
         weights = read_checkpoint(path).content["task"]
