@@ -2,8 +2,8 @@
 
 The network is built on torch's meta device, which has shapes but no storage. One frame is traced through what runs
 once a frame and two people through what runs for each person, and every tensor that backward will want is counted;
-frames and people add up linearly. Against the peak of real steps on a CPU the estimate was 2 % too high to 9 % too
-low (four networks, batches of 2 to 32 images). It leaves out what a GPU's libraries take for themselves.
+frames and people add up linearly. The peak of real steps on a CPU was 1.00 to 1.12 times the estimate (three
+networks, batches of 2 to 32 images; docs/training.md). What a GPU's libraries take for themselves is left out.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ GIB = 2**30
 _STATES = {"sgd": 1, "adamw": 2}  # tensors of an optimiser for each parameter
 _TEMPORARIES = 1.15  # gradients of activations and workspaces, measured
 _LIBRARIES = 64 * 2**20  # what a first step makes torch load and keep, measured
-_HALF = 0.6  # autocast keeps what convolutions see and give in 2 bytes, the rest in 4
+_HALF = 0.7  # autocast keeps part in 2 bytes; 0.8 measured on a CPU, where more of it stays in 4 than on a GPU
 
 
 @dataclass(frozen=True)
