@@ -31,11 +31,17 @@ from personsearch.models.checkpoint import read_checkpoint
 from personsearch.train import run_training
 from personsearch.train.checkpoint import RunIdentity
 from personsearch.train.loop import fit, open_fabric
-from personsearch.train.run import open_training_set, training_batches, training_data
-from personsearch.train.task import Task, TaskBatch
+from personsearch.train.run import open_training_set, start_model, training_batches, training_data
+from personsearch.train.task import SearchTask, Task, TaskBatch
 
 PROCESSES = 2
 KILLED_AFTER_ROWS = 3
+# Group norm and candidates that are all taken: nothing in it depends on how images are put together into batches.
+OIM: dict[str, Any] = {
+    "kind": "oim", "trunk": {"kind": "resnet_c4", "depth": 18, "width": 4, "norm": "group"}, "embedding_dim": 8,
+    "anchors": {"kind": "person", "heights": [32, 56]}, "rpn_channels": 8, "pool_size": 4, "queue_size": 7,
+}  # fmt: skip
+SLOW: dict[str, Any] = {"name": "sgd", "lr": 1e-5, "schedule": "cosine"}
 EVERYTHING: dict[str, Any] = {"accumulate": 2, "channels_last": True, "epochs": 3, "epoch_images": 20}
 
 
@@ -82,6 +88,17 @@ def train_colours(recipe: TrainRecipe, run_dir: Path) -> LookupTable:
     return task.table
 
 
+def train_oim(recipe: TrainRecipe, run_dir: Path) -> dict[str, Tensor]:
+    """The memories at the end, of this process."""
+    dataset = open_training_set(recipe)
+    fabric = open_fabric(recipe.precision)
+    model, _ = start_model(recipe, dataset.person_count, run_dir, None)
+    loader = training_batches(recipe, dataset, fabric.global_rank, fabric.world_size)
+    identity = RunIdentity(recipe, dataset.person_count, training_data(dataset))
+    fit(SearchTask(model, recipe.loss_weights), loader, identity, run_dir, fabric)
+    return {name: tensor for name, tensor in model.state_dict().items() if name.startswith("memory.")}
+
+
 # -- the tests --------------------------------------------------------------------------------------------------------
 
 
@@ -100,6 +117,8 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = write_folder(base / "data")
     colours = teacher_recipe(root, batch_images=2, epochs=2, data={"root": str(root), "workers": 1})
     (base / "colours.json").write_text(colours.model_dump_json())
+    oim = teacher_recipe(root, model=OIM, batch_images=2, epochs=2, optimiser=SLOW)
+    (base / "oim.json").write_text(oim.model_dump_json())
     teacher = run_training(teacher_recipe(root, epochs=1), base / "teacher")
     student = student_recipe(root, teacher, **EVERYTHING, data={"root": str(root), "workers": 1})
     (base / "student.json").write_text(student.model_dump_json())
@@ -134,6 +153,26 @@ def test_two_processes_take_the_steps_of_one(base: Path, tmp_path: Path, batch: 
     assert torch.equal(tables[0], tables[1]), "every process holds the same look-up table"
     torch.testing.assert_close(tables[0], table.rows, rtol=1e-4, atol=1e-6)
     assert bool((table.rows.norm(dim=1) > 0.9).all()), "and everybody is in it"
+
+
+def test_two_processes_share_the_memories_of_oim(base: Path, tmp_path: Path) -> None:
+    recipe = TrainRecipe.model_validate_json((base / "oim.json").read_text())
+    alone = train_oim(recipe.model_copy(update={"batch_images": 4}), tmp_path)
+    found = [torch.load(base / f"oim-{rank}.pt", weights_only=True) for rank in range(PROCESSES)]
+    assert set(alone) >= {"memory.table.rows", "memory.queue.rows", "memory.queue.pointer"}
+    for name, tensor in alone.items():
+        assert torch.equal(found[0][name], found[1][name]), f"{name} is the same in every process"
+        torch.testing.assert_close(found[0][name], tensor, rtol=0.0, atol=0.01)
+    assert bool((alone["memory.table.rows"].norm(dim=1) > 0.9).all()), "everybody has been seen"
+    assert int(alone["memory.queue.pointer"]) != 0
+    saved = read_checkpoint(base / "oim" / "checkpoint.pt").model_state
+    assert torch.equal(saved["memory.table.rows"], found[1]["memory.table.rows"])
+    # A mean over people is another where one process has nobody; the others are means over much the same anchors.
+    for first, second in zip(rows(tmp_path), rows(base / "oim"), strict=True):
+        detection = {name: value for name, value in first.items() if name.startswith(("rpn", "refine"))}
+        assert len(detection) == 4
+        assert {name: second[name] for name in detection} == pytest.approx(detection, rel=0.05, abs=0.01)
+        assert 0 < second["identity"] <= first["identity"] * 1.05
 
 
 def test_killed_processes_resume_to_the_same_end(base: Path) -> None:
@@ -210,7 +249,13 @@ def main(base: Path) -> None:
     def colours_of(rank: int) -> None:
         torch.save(train_colours(colours, base / "colours").rows, base / f"table-{rank}.pt")
 
+    oim = TrainRecipe.model_validate_json((base / "oim.json").read_text())
+
+    def oim_of(rank: int) -> None:
+        torch.save(train_oim(oim, base / "oim"), base / f"oim-{rank}.pt")
+
     join(fork_processes(colours_of))
+    join(fork_processes(oim_of))
     join(fork_processes(lambda rank: (None, run_distillation(student, base / "whole"))[0]))
     killed = base / "killed"
     kill_in_epoch_two(fork_processes(lambda rank: (None, run_distillation(student, killed))[0]), killed)
