@@ -24,6 +24,7 @@ from personsearch.models.students import SIZES, student_size
 RECIPES = Path(str(files("personsearch.recipes")))
 SCENE_SAVING, PERSON_SAVING = 11.4, 27.0  # what HDL prints for its student; see docs/adr/0010
 INPUTS = [(800, 800), (640, 480)]
+KINDS = ("feature", "attention")
 
 
 @cache
@@ -125,6 +126,25 @@ def test_levels_losses_and_gradients(block: str, stride: int, attention: str) ->
     assert output.taps["embedding"].shape[1] == model.embedding_dim == 24
     torch.stack(list(output.losses.values())).sum().backward()
     assert [name for name, part in model.named_parameters() if part.grad is None] == []
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_the_recipe_s_levels_are_those_that_hdls_teacher_has_in_the_same_size(size: str) -> None:
+    recipe = load_recipe(RECIPES / "student" / "family" / f"{size}.yaml", DistillRecipe)
+    levels = recipe.hierarchical
+    assert levels is not None
+    given = {"attention": "light", "rpn_channels": 16}
+    rois = [torch.tensor([[8.0, 8, 30, 60]]), torch.tensor([[20.0, 8, 40, 60]])]
+    teacher, student = (
+        build((96, 64), trunk=trunk, **given).eval().taps(frames((96, 64)), rois)
+        for trunk in ({"kind": "resnet_c4", "depth": 10, "width": 8}, {"kind": "family", "size": size})
+    )
+    fitting = {
+        level
+        for level in ("0", "1", "2", "person")
+        if all(student[f"{kind}.{level}"].shape[2:] == teacher[f"{kind}.{level}"].shape[2:] for kind in KINDS)
+    }
+    assert set(levels.levels) == fitting
 
 
 @pytest.mark.parametrize("dim", [64, 128, 256, 512])
