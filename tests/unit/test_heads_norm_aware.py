@@ -201,5 +201,15 @@ def test_length_is_measured_in_full_precision() -> None:
     tiny = torch.full((2, 8), 1e-4, dtype=torch.float16)  # its square, 1e-8, is 0 in fp16
     expected = 1e-4 * math.sqrt(8) / math.sqrt(1 + EPS)  # fresh running statistics: mean 0, variance 1
     with torch.no_grad():
-        found = head.half().margin(tiny)
+        found = head.margin(tiny)
     assert found.tolist() == pytest.approx([expected] * 2, rel=0.01)
+
+
+def test_under_autocast_close_lengths_get_margins_of_their_own() -> None:
+    head = NormAwareEmbedding((3, 5), 8).eval()
+    raw = torch.zeros(2, 8, dtype=torch.bfloat16)
+    raw[0, :2], raw[1, :2] = torch.tensor([1.0, 0.0625]), torch.tensor([1.0, 0.0])  # lengths 1.00195 and 1
+    with torch.no_grad(), torch.autocast("cpu", dtype=torch.bfloat16):
+        margin = head.margin(raw)
+    assert margin.dtype == torch.float32
+    assert margin[0] - margin[1] == pytest.approx(math.hypot(1, 0.0625) - 1, rel=1e-3)

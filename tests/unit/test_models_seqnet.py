@@ -126,6 +126,17 @@ def test_a_first_head_that_leaves_no_box_leaves_the_true_ones_to_the_second() ->
     assert warmed(model).detect(frames(1))[0].boxes_xyxy.shape == (0, 4)
 
 
+def test_in_multi_scale_training_refined_boxes_end_at_the_batch_s_own_frame() -> None:
+    model = seqnet(rois_per_image=64, train_proposals=64)
+    wide = F.pad(frames().permute(0, 3, 1, 2), (0, 64, 0, 64)).permute(0, 2, 3, 1).contiguous()
+    with torch.no_grad():
+        model.first.box_deltas.weight.zero_()
+        model.first.box_deltas.bias.copy_(torch.tensor([0.0, 0, 10, 10]))  # boxes grow past every edge
+    output = model(wide, BOXES, IDS)
+    rois = torch.cat(output.rois)
+    assert [*rois.amin(dim=0)[:2].tolist(), *rois.amax(dim=0)[2:].tolist()] == [0, 0, 192, 160]
+
+
 def test_the_score_is_the_first_head_s() -> None:
     model = warmed(seqnet())
     before = model.detect(frames(1, seed=4))[0]

@@ -17,7 +17,7 @@ class RowNorm(nn.BatchNorm1d):
     """Batch norm over the RoIs ``(R, C)`` of a batch, which may be none or a single one.
 
     Batch statistics of fewer than two rows do not exist: such a batch is normalised by the running statistics and
-    leaves them as they are, where torch would stop or write NaN into them.
+    leaves them as they are, where torch would stop.
     """
 
     def forward(self, input: Tensor) -> Tensor:
@@ -65,10 +65,10 @@ class NormAwareEmbedding(nn.Module):
 
     def margin(self, raw_embedding: Tensor) -> Tensor:
         """The logit ``(R,)`` of the person score, of embeddings ``(R, D)`` before normalisation."""
-        # Never in half precision: squares of small entries are lost in fp16.
+        # Never in half precision: squares of small entries are lost in fp16, small differences of lengths in bf16.
         precise = torch.promote_types(raw_embedding.dtype, torch.float32)
         length = torch.linalg.vector_norm(raw_embedding, dim=1, keepdim=True, dtype=precise)
-        margin: Tensor = self.rescale(length.to(raw_embedding.dtype)).squeeze(1)
+        margin: Tensor = self.rescale(length).squeeze(1)
         return margin
 
 
