@@ -6,6 +6,7 @@ import os
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from inspect import signature
 from itertools import islice
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -13,6 +14,7 @@ from typing import Any, Literal, Protocol
 import torch
 from lightning.fabric import Fabric
 from lightning.fabric.strategies.ddp import DDPStrategy
+from torch.nn.parallel import DistributedDataParallel as DDP
 
 from personsearch.core.errors import InputError
 from personsearch.core.recipes import TrainRecipe
@@ -28,6 +30,8 @@ from personsearch.train.task import Task
 # Fills every new tensor with NaN in deterministic mode, 5 % of a step, to show reads of memory never written. By
 # name, as torch makes it a property of a module, which type checkers do not see.
 _FILL = "fill_uninitialized_memory"
+# The argument's name in this torch.
+_SYNC_BUFFERS = "forward_sync_buffers" if "forward_sync_buffers" in signature(DDP).parameters else "broadcast_buffers"
 Precision = Literal["32-true", "bf16-mixed", "16-mixed"]
 
 
@@ -54,7 +58,8 @@ def open_fabric(precision: Precision) -> Fabric:
     nodes = int(os.environ.get("GROUP_WORLD_SIZE", "1"))
     # Buffers are not sent around before every forward pass: memories are equal by themselves, and running statistics
     # of batch norms play no part in training; those of the first process are saved.
-    strategy = DDPStrategy(broadcast_buffers=False) if processes * nodes > 1 else "auto"
+    settings: dict[str, Any] = {_SYNC_BUFFERS: False}
+    strategy = DDPStrategy(**settings) if processes * nodes > 1 else "auto"
     fabric = Fabric(accelerator="auto", devices=processes, num_nodes=nodes, strategy=strategy, precision=precision)
     fabric.launch()
     return fabric

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -63,9 +64,11 @@ def load_train_recipe(path: Path, overrides: Sequence[str]) -> TrainRecipe:
 
 
 def show_run(checkpoint: Path, *, as_json: bool) -> None:
-    """Prints where the checkpoint of a finished run lies, or the whole record."""
+    """Prints where the checkpoint of a finished run lies, or the whole record; of several processes the first does."""
     import json
 
+    if os.environ.get("RANK", "0") != "0":
+        return
     record: dict[str, Any] = json.loads((checkpoint.parent / "run.json").read_text(encoding="utf-8"))
     if as_json:
         typer.echo(json.dumps({"checkpoint": str(checkpoint), **record}, indent=2))
