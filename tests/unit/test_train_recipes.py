@@ -19,7 +19,8 @@ from personsearch.data.composite_spec import CompositeSpec
 from personsearch.data.synthetic.settings import SyntheticSettings
 
 RECIPES = Path(str(files("personsearch.recipes")))
-PATHS = sorted(RECIPES.rglob("*.yaml"))
+# A table of runs extends others and is read by `load_ablation`: tests/unit/test_ablation.py.
+PATHS = sorted(path for path in RECIPES.rglob("*.yaml") if path.parent.name != "ablation")
 
 
 def kind_of(path: Path) -> type[BaseModel]:

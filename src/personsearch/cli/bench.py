@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from personsearch.cli import bench_composites, bench_loader, bench_training, require
+from personsearch.cli import bench_ablation, bench_composites, bench_loader, bench_training, require
 from personsearch.core.errors import InputError
 
 if TYPE_CHECKING:
     from personsearch.benchmarks.systems import SearchSystem
 
 app = typer.Typer(help="Measure operations, latency, re-entry and the evaluator.", no_args_is_help=True)
+app.command("ablation")(bench_ablation.ablation)
 app.command("loader")(bench_loader.loader)
 app.command("composites")(bench_composites.composites)
 app.command("training")(bench_training.training)

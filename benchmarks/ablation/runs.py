@@ -1,0 +1,130 @@
+"""One run of a table: how far it is, training it to its end, measuring it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import ValidationError
+
+from personsearch.benchmarks.ablation.plan import PlannedRun
+from personsearch.benchmarks.accuracy import AccuracyResult, EvaluationOptions, measure_accuracy
+from personsearch.benchmarks.flops import FlopsResult, count_model
+from personsearch.benchmarks.systems import TorchSystem
+from personsearch.core.errors import InputError
+from personsearch.core.files import sha256_file, write_json
+from personsearch.core.recipe import StrictModel, recipe_hash
+from personsearch.core.recipes import DistillRecipe
+from personsearch.data import SearchDataset
+from personsearch.distill import run_distillation
+from personsearch.models.checkpoint import load_model
+from personsearch.train import run_training
+from personsearch.train.record import previous_record
+from personsearch.train.run_folder import open_run_folder
+
+
+class RunFigures(StrictModel):
+    """Everything measured on one finished run."""
+
+    run: str
+    recipe_hash: str
+    accuracy: AccuracyResult
+    flops: FlopsResult
+
+
+def epochs_done(run: PlannedRun) -> int:
+    """How far a run is, of ``run.recipe.epochs``.
+
+    Raises:
+        InputError: the folder holds a run of another recipe, or of another teacher of the same name.
+    """
+    if not run.checkpoint.exists():
+        open_run_folder(run.folder, run.recipe, resume=True)  # refuses what is no folder
+        return 0
+    record = previous_record(run.folder)
+    if record.get("recipe_hash") != recipe_hash(run.recipe):
+        saved = open_run_folder(run.folder, run.recipe, resume=True)  # says what differs
+        return int(saved.content["progress"]["epoch"]) if saved else 0
+    _check_teachers(run, record)
+    return int(record["epochs_done"])
+
+
+def train_to_the_end(run: PlannedRun) -> None:
+    """Starts a run, whose teachers are finished, or goes on with it; a finished one is left alone.
+
+    Raises:
+        InputError: see `epochs_done`, `run_training` and `run_distillation`.
+        TrainingDiverged: a loss, the gradient or the weights are no longer finite.
+    """
+    if epochs_done(run) == run.recipe.epochs:
+        return
+    if isinstance(run.recipe, DistillRecipe):
+        run_distillation(run.recipe, run.folder, resume=True)
+    else:
+        run_training(run.recipe, run.folder, resume=True)
+
+
+def measure_run(run: PlannedRun, dataset: SearchDataset, *, split: str, file: Path) -> RunFigures:
+    """Accuracy and operations of a finished run; those that ``file`` holds already are not measured again.
+
+    Raises:
+        InputError: the split cannot be searched, or a frame cannot be read.
+    """
+    sha256 = sha256_file(run.checkpoint)
+    kept = read_figures(file)
+    if kept is not None and _still_true(kept, sha256, dataset, split):
+        return kept
+    model, _ = load_model(run.checkpoint)
+    flops = count_model(model, subject=run.label)
+    system = TorchSystem(model.to("cuda" if torch.cuda.is_available() else "cpu"), sha256)
+    accuracy = measure_accuracy(system, dataset, name=run.label, split=split)
+    figures = RunFigures(run=run.label, recipe_hash=recipe_hash(run.recipe), accuracy=accuracy, flops=flops)
+    write_json(file, figures.model_dump(mode="json"))
+    return figures
+
+
+def read_figures(file: Path) -> RunFigures | None:
+    """The figures that a file holds; none where there is no such file, or it is of an older version."""
+    if not file.is_file():
+        return None
+    try:
+        return RunFigures.model_validate_json(file.read_text(encoding="utf-8"))
+    except ValidationError:
+        return None
+
+
+def _still_true(kept: RunFigures, sha256: str, dataset: SearchDataset, split: str) -> bool:
+    protocol = getattr(dataset, "protocol", "default")
+    there = kept.accuracy
+    measured_on = there.sha256, there.dataset, there.split, there.protocol, there.images, there.options
+    return measured_on == (sha256, dataset.name, split, protocol, len(dataset), EvaluationOptions())
+
+
+def _check_teachers(run: PlannedRun, record: Mapping[str, Any]) -> None:
+    """A teacher that was trained anew since then is another one: its student would not be of this table."""
+    there = {path for teacher in run.teachers if (path := teacher.checkpoint).exists()} | set(run.files)
+    if not isinstance(run.recipe, DistillRecipe) or not there:
+        return
+    found = {_sha256(path, path.stat().st_mtime_ns) for path in there}
+    learned = {
+        record[name][key]
+        for name, key in (
+            ("teacher", "checkpoint_sha256"), ("detection_teacher", "checkpoint_sha256"), ("lookup_table", "sha256"),
+        )
+        if name in record
+    }  # fmt: skip
+    if not found <= learned:
+        raise InputError(
+            "learned from another teacher than the one that is there now",
+            where=str(run.folder),
+            expected=", ".join(sorted(map(str, there))),
+            remedy="remove the folder to train it anew, or choose another --out",
+        )
+
+
+@cache
+def _sha256(path: Path, changed_ns: int) -> str:
+    return sha256_file(path)

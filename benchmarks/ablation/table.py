@@ -1,0 +1,242 @@
+"""The table itself: figures over seeds beside the printed ones, for a terminal, as Markdown, as records."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+from pydantic import Field
+from rich import box
+from rich.table import Table as RichTable
+from rich.text import Text
+
+from personsearch.benchmarks.ablation.order import Order, Spread, compare_order, spread_of
+from personsearch.benchmarks.ablation.plan import Plan
+from personsearch.benchmarks.ablation.recipe import PaperFigures
+from personsearch.benchmarks.ablation.runs import RunFigures
+from personsearch.benchmarks.accuracy import AccuracyResult
+from personsearch.benchmarks.results import Result, make_result
+from personsearch.core.recipe import StrictModel
+
+METRICS: Mapping[str, tuple[str, Callable[[AccuracyResult], float | None]]] = {
+    "search_map": ("search mAP", lambda found: found.search.mean_ap if found.search else None),
+    "search_top1": ("top-1", lambda found: found.search.top[1] if found.search else None),
+    "detection_ap": ("detection AP", lambda found: found.detection.average_precision if found.detection else None),
+    "detection_recall": ("recall", lambda found: found.detection.recall if found.detection else None),
+    "true_boxes_map": ("mAP on true boxes", lambda found: found.true_boxes.mean_ap if found.true_boxes else None),
+    "true_boxes_top1": ("top-1 on them", lambda found: found.true_boxes.top[1] if found.true_boxes else None),
+}
+_PRINTED = tuple(PaperFigures.model_fields)
+
+
+class TableRow(StrictModel):
+    """One row: its figures in percent, over the seeds that are finished."""
+
+    name: str
+    title: str
+    paper: PaperFigures
+    figures: dict[str, Spread]
+    runs: dict[int, str] = Field(description="seed to SHA-256 of the finished checkpoint")
+    scene_gflops: float | None = Field(description="once a frame; none before the first run is finished")
+    person_mflops: float | None = Field(description="for each person")
+    frame_gflops: float | None = Field(description="with K people")
+    persons: int | None = Field(description="K")
+
+
+class Table(StrictModel):
+    """What a table says so far."""
+
+    name: str
+    title: str
+    source: str
+    dataset: str = Field(description="name, split and protocol; empty before the first run is finished")
+    chance_map: float | None = Field(description="search mAP of random similarities, percent, of the first run")
+    seeds: tuple[int, ...] = Field(description="asked for")
+    rows: tuple[TableRow, ...]
+    orders: tuple[Order, ...]
+
+
+def make_table(plan: Plan, figures: Mapping[str, RunFigures]) -> Table:
+    """The table of the runs that have figures, by their label."""
+    rows = []
+    for row in plan.rows:
+        found = {
+            seed: figures[run.label]
+            for seed, run in zip(plan.seeds, plan.runs[row.name], strict=True)
+            if run.label in figures
+        }
+        spreads = {}
+        for metric, (_, read) in METRICS.items():
+            values = [100 * value for one in found.values() if (value := read(one.accuracy)) is not None]
+            if (spread := spread_of(values)) is not None:
+                spreads[metric] = spread
+        flops = next((one.flops for one in found.values()), None)
+        rows.append(
+            TableRow(
+                name=row.name,
+                title=row.shown,
+                paper=row.paper,
+                figures=spreads,
+                runs={seed: one.accuracy.sha256 for seed, one in found.items()},
+                scene_gflops=None if flops is None else 2 * flops.scene_macs / 1e9,
+                person_mflops=None if flops is None else 2 * flops.person_macs / 1e6,
+                frame_gflops=None if flops is None else 2 * flops.total_macs / 1e9,
+                persons=None if flops is None else flops.persons,
+            )
+        )
+    first = next(iter(figures.values()), None)
+    searched = next((one.accuracy.search for one in figures.values() if one.accuracy.search), None)
+    return Table(
+        name=plan.recipe.name,
+        title=plan.recipe.title,
+        source=plan.recipe.source,
+        dataset="" if first is None else _measured_on(first.accuracy),
+        chance_map=None if searched is None else 100 * searched.chance_mean_ap,
+        seeds=plan.seeds,
+        rows=tuple(rows),
+        orders=_orders(rows),
+    )
+
+
+def terminal_table(table: Table) -> RichTable:
+    """For a console of 140 characters or more."""
+    shown = RichTable(title=Text(table.title), title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    shown.add_column("row")
+    printed, metrics = _printed(table), _measured(table)
+    for metric in metrics:
+        shown.add_column(METRICS[metric][0], justify="right")
+        if metric in printed:
+            shown.add_column("paper", justify="right", style="dim")
+    for title in ("scene GFLOP", "person MFLOP", "frame GFLOP", "seeds"):
+        shown.add_column(title, justify="right")
+    for row in table.rows:
+        shown.add_row(*map(Text, _cells(row, metrics, printed, "\n")))
+    return shown
+
+
+def remarks(table: Table) -> list[str]:
+    """What has to be said under the table: data, spread, FLOPs, and the order of the rows beside the paper's."""
+    titles = {row.name: row.title for row in table.rows}
+    lines = [f"paper: {table.source}"]
+    if table.dataset:
+        chance = "" if table.chance_map is None else f"; chance: search mAP {table.chance_map:.1f}"
+        lines.append(f"measured on {table.dataset}{chance}")
+    lines.append(
+        "percent; mean ± standard deviation over seeds, lowest..highest; teachers are trained once, so that the spread "
+        "is the students' alone; 1 MAC = 2 FLOPs, frame with K = "
+        + (", ".join(sorted({str(row.persons) for row in table.rows if row.persons is not None})) or "?")
+        + " people"
+    )
+    for order in table.orders:
+        name = METRICS[order.metric][0]
+        head = f"order by {name}: Kendall tau {order.kendall_tau:.2f} over {order.pairs} pairs"
+        if not order.swaps:
+            lines.append(f"{head}, as in the paper")
+            continue
+        apart, rest = order.differs, [swap for swap in order.swaps if not swap.apart]
+        if apart:
+            pairs = "; ".join(_swap_text(swap.above, swap.below, table, order.metric, titles) for swap in apart)
+            lines.append(f"{head}. DIFFERS from the paper, ranges of the seeds apart: {pairs}")
+            head = f"order by {name}"
+        if rest:
+            pairs = "; ".join(_swap_text(swap.above, swap.below, table, order.metric, titles) for swap in rest)
+            lines.append(f"{head}. Swapped, but within the spread or with one seed only: {pairs}")
+    return lines
+
+
+def markdown(table: Table) -> str:
+    """The table with its remarks."""
+    printed, metrics = _printed(table), _measured(table)
+    heads = ["row"]
+    for metric in metrics:
+        heads += [METRICS[metric][0], *(["paper"] if metric in printed else [])]
+    heads += ["scene GFLOP", "person MFLOP", "frame GFLOP", "seeds"]
+    lines = [f"# {table.title}", "", f"| {' | '.join(heads)} |", f"|{'|'.join('---' for _ in heads)}|"]
+    lines += [f"| {' | '.join(_cells(row, metrics, printed, ' '))} |" for row in table.rows]
+    return "\n".join([*lines, "", *(f"- {line}" for line in remarks(table))]) + "\n"
+
+
+def records(table: Table, arguments: Sequence[str]) -> list[Result]:
+    """A record for each row that has figures."""
+    made = []
+    for row in table.rows:
+        figures: dict[str, tuple[float, str]] = {}
+        for metric, spread in row.figures.items():
+            figures[metric] = (spread.mean, "percent")
+            figures |= {f"{metric}_low": (spread.low, "percent"), f"{metric}_high": (spread.high, "percent")}
+            if spread.std is not None:
+                figures[f"{metric}_std"] = (spread.std, "percent")
+        if not figures or row.scene_gflops is None or row.person_mflops is None or row.frame_gflops is None:
+            continue
+        figures |= {f"paper_{name}": (value, "percent") for name, value in _paper(row).items()}
+        figures["scene"] = (row.scene_gflops, "GFLOP")
+        figures["person"] = (row.person_mflops, "MFLOP")
+        figures["frame"] = (row.frame_gflops, "GFLOP")
+        hashes = list(row.runs.values())
+        settings = {
+            "table": table.title,
+            "row": row.title,
+            "paper": table.source,
+            "dataset": table.dataset,
+            "seeds": ", ".join(map(str, row.runs)),
+            "checkpoints": ", ".join(hashes),
+            "persons": str(row.persons),
+        }
+        one = hashes[0] if len(hashes) == 1 else ""
+        subject = f"{table.name}-{row.name}"
+        made.append(make_result("ablation", subject, figures, sha256=one, settings=settings, arguments=arguments))
+    return made
+
+
+def _orders(rows: Sequence[TableRow]) -> tuple[Order, ...]:
+    found = []
+    for metric in _PRINTED:
+        paper = {row.name: _paper(row)[metric] for row in rows if metric in _paper(row)}
+        measured = {row.name: row.figures[metric] for row in rows if metric in row.figures}
+        if (order := compare_order(metric, paper, measured)) is not None:
+            found.append(order)
+    return tuple(found)
+
+
+def _cells(row: TableRow, metrics: Sequence[str], printed: Sequence[str], between: str) -> list[str]:
+    cells = [row.title]
+    paper = _paper(row)
+    for metric in metrics:
+        spread = row.figures.get(metric)
+        cells.append("" if spread is None else _spread_text(spread, between))
+        if metric in printed:
+            cells.append(f"{paper[metric]:.1f}" if metric in paper else "")
+    numbers = (row.scene_gflops, row.person_mflops, row.frame_gflops)
+    cells += ["" if number is None else f"{number:.2f}" for number in numbers]
+    return [*cells, str(len(row.runs))]
+
+
+def _spread_text(spread: Spread, between: str) -> str:
+    if spread.std is None:
+        return f"{spread.mean:.1f}"
+    return f"{spread.mean:.1f} ± {spread.std:.1f}{between}({spread.low:.1f}..{spread.high:.1f})"
+
+
+def _swap_text(above: str, below: str, table: Table, metric: str, titles: Mapping[str, str]) -> str:
+    rows = {row.name: row for row in table.rows}
+    one, other = rows[above], rows[below]
+    return (
+        f"{titles[above]} / {titles[below]} (here {one.figures[metric].mean:.1f} / {other.figures[metric].mean:.1f}, "
+        f"paper {_paper(one)[metric]:.1f} / {_paper(other)[metric]:.1f})"
+    )
+
+
+def _paper(row: TableRow) -> dict[str, float]:
+    return {name: value for name, value in row.paper.model_dump().items() if value is not None}
+
+
+def _printed(table: Table) -> list[str]:
+    return [metric for metric in _PRINTED if any(metric in _paper(row) for row in table.rows)]
+
+
+def _measured(table: Table) -> list[str]:
+    printed = _printed(table)
+    return [name for name in METRICS if name in printed or any(name in row.figures for row in table.rows)]
+
+
+def _measured_on(accuracy: AccuracyResult) -> str:
+    return f"{accuracy.dataset}, split {accuracy.split}, protocol {accuracy.protocol}, {accuracy.queries} queries"
