@@ -15,8 +15,10 @@ from tiny_runs import PERSON_COUNT, teacher_recipe, write_folder
 
 from personsearch.benchmarks.flops import count_path
 from personsearch.core.errors import InputError
+from personsearch.core.manifest import load_artifact
 from personsearch.core.recipes import ExportRecipe, TrainRecipe
 from personsearch.export.checkpoint import export_checkpoint
+from personsearch.export.tensorrt_rtx import builds_with_tensorrt_rtx
 from personsearch.models.checkpoint import load_model, read_checkpoint
 from personsearch.train import run_training
 
@@ -41,7 +43,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module", params=KINDS)
 def trained(request: pytest.FixtureRequest, root: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path]:
     run_dir = tmp_path_factory.mktemp(request.param)
-    return request.param, run_training(recipe(request.param, root, epochs=12), run_dir)
+    return request.param, run_training(recipe(request.param, root, epochs=8), run_dir)
 
 
 def recipe(kind: str, root: Path, **changes: Any) -> TrainRecipe:
@@ -71,15 +73,28 @@ def test_the_memories_are_in_the_checkpoint(trained: tuple[str, Path]) -> None:
     assert model.memory.queue.rows.any(dim=1).all()  # type: ignore[union-attr]
 
 
-def test_the_artifact_passes_the_parity_gate_and_is_counted_alike(trained: tuple[str, Path], tmp_path: Path) -> None:
-    _, checkpoint = trained
-    manifest = export_checkpoint(checkpoint, tmp_path / "artifact", ExportRecipe(gate_frames=3, query_boxes=2))
+@pytest.fixture(scope="module")
+def artifact(trained: tuple[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("artifacts") / trained[0]
+    export_checkpoint(trained[1], out, ExportRecipe(gate_frames=3, query_boxes=2))
+    return out
+
+
+def test_the_artifact_passes_the_parity_gate_and_is_counted_alike(trained: tuple[str, Path], artifact: Path) -> None:
+    manifest = load_artifact(artifact)
     assert manifest.parity["passed"] is True
     assert manifest.parity["compared"] > 0
     assert (manifest.embedding_dim, manifest.max_detections) == (16, 8)
-    network, graph = count_path(checkpoint), count_path(tmp_path / "artifact")
+    network, graph = count_path(trained[1]), count_path(artifact)
     assert (graph.scene_macs, graph.persons) == (network.scene_macs, network.persons)
     assert graph.person_macs == network.person_macs
+
+
+@pytest.mark.parametrize("graph", ["search", "query"])
+def test_tensorrt_builds_an_engine(artifact: Path, graph: str) -> None:
+    pytest.importorskip("tensorrt_rtx", reason="TensorRT for RTX is not installed")
+    report = builds_with_tensorrt_rtx(artifact / f"{graph}.onnx")
+    assert report.built, report.errors
 
 
 @pytest.mark.parametrize("kind", KINDS)
