@@ -104,10 +104,6 @@ class _Resolver:
             found = self._teacher(teacher, place)
             if isinstance(found, TeacherFile):
                 path = Path(found.file)
-                if not path.is_file():
-                    raise InputError(
-                        f"teacher `{teacher}` is missing", where=str(path), expected="a checkpoint or look-up table"
-                    )
                 files.append(path)
             else:
                 run = self.run(teacher, found, self.recipe.teacher_seed, (*below, name))
@@ -158,6 +154,7 @@ def plan_ablation(
     rows: Sequence[str] | None = None,
     seeds: Sequence[int] | None = None,
     where: str = "recipe",
+    teachers_there: bool = True,
 ) -> Plan:
     """Resolves every run of a table and of its teachers; trains nothing.
 
@@ -167,6 +164,7 @@ def plan_ablation(
         rows: names of the rows wanted; none for all.
         seeds: of the rows; none for the recipe's.
         where: the recipe's file, for messages.
+        teachers_there: whether teachers that are files have to be there.
 
     Raises:
         InputError: an unknown row, base or teacher, a missing teacher file, a circle of teachers, a key that the
@@ -180,7 +178,13 @@ def plan_ablation(
     used = tuple(dict.fromkeys(recipe.seeds if seeds is None else seeds))
     resolver = _Resolver(recipe, out, where)
     runs = {row.name: tuple(resolver.run(row.name, row, seed) for seed in used) for row in chosen}
-    return Plan(recipe, resolver.data_root, chosen, runs, used)
+    plan = Plan(recipe, resolver.data_root, chosen, runs, used)
+    for run in plan.in_order() if teachers_there else ():
+        for path in run.files:
+            if not path.is_file():
+                expected = "a checkpoint or a look-up table"
+                raise InputError(f"teacher of `{run.name}` is missing", where=str(path), expected=expected)
+    return plan
 
 
 def _check_knowledge(recipe: DistillRecipe, teachers: dict[str, Path], place: str) -> None:

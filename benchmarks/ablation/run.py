@@ -10,7 +10,7 @@ from pathlib import Path
 
 from personsearch.benchmarks.ablation.plan import Plan, PlannedRun, plan_ablation
 from personsearch.benchmarks.ablation.recipe import AblationRecipe
-from personsearch.benchmarks.ablation.runs import RunFigures, epochs_done, measure_run, train_to_the_end
+from personsearch.benchmarks.ablation.runs import epochs_done, kept_figures, measure_run, train_to_the_end
 from personsearch.benchmarks.ablation.table import Table, make_table, markdown
 from personsearch.core.errors import InputError
 from personsearch.core.files import atomic_file, write_json
@@ -48,7 +48,8 @@ def run_ablation(
     """Trains and measures the rows of a table; stopped at any moment, the same call goes on where it was.
 
     All rows of the first seed come first, then those of the next. ``table.json`` and ``table.md`` in ``out`` are
-    renewed after each run.
+    renewed after each run; they, and the outcome, have every row of the recipe, with the figures of all its runs that
+    are finished there, asked for now or earlier.
 
     Args:
         recipe: the table.
@@ -69,9 +70,15 @@ def run_ablation(
     dataset = open_data(plan)
     write_recipes(plan, out)
     measured = {run.label for runs in plan.runs.values() for run in runs}
-    figures: dict[str, RunFigures] = {}
+    everything = sorted({*recipe.seeds, *plan.seeds})
+    whole = plan_ablation(recipe, out, seeds=everything, where=where, teachers_there=False)
+    split = recipe.scale.data.test
+    figures = {}
+    for run in (run for runs in whole.runs.values() for run in runs):
+        kept = kept_figures(run, dataset, split=split, file=_file(out, run))
+        if kept is not None:
+            figures[run.label] = kept
     diverged: dict[str, str] = {}
-    table = make_table(plan, figures)
     for number, run in enumerate(order, start=1):
         if not _needed(run, order, measured, done):
             continue
@@ -88,11 +95,13 @@ def run_ablation(
             diverged[run.label] = str(error)
             continue
         if run.label in measured:
-            file = out / "figures" / f"{run.label}.json"
-            figures[run.label] = measure_run(run, dataset, split=recipe.scale.data.test, file=file)
-            table = make_table(plan, figures)
-            _write(table, out)
-    return AblationOutcome(table, diverged)
+            figures[run.label] = measure_run(run, dataset, split=split, file=_file(out, run))
+            _write(make_table(whole, figures), out)
+    return AblationOutcome(make_table(whole, figures), diverged)
+
+
+def _file(out: Path, run: PlannedRun) -> Path:
+    return out / "figures" / f"{run.label}.json"
 
 
 def write_recipes(plan: Plan, out: Path) -> None:

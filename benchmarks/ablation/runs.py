@@ -73,17 +73,28 @@ def measure_run(run: PlannedRun, dataset: SearchDataset, *, split: str, file: Pa
     Raises:
         InputError: the split cannot be searched, or a frame cannot be read.
     """
-    sha256 = sha256_file(run.checkpoint)
-    kept = read_figures(file)
-    if kept is not None and _still_true(kept, sha256, dataset, split):
+    kept = kept_figures(run, dataset, split=split, file=file)
+    if kept is not None:
         return kept
     model, _ = load_model(run.checkpoint)
     flops = count_model(model, subject=run.label)
-    system = TorchSystem(model.to("cuda" if torch.cuda.is_available() else "cpu"), sha256)
+    system = TorchSystem(model.to("cuda" if torch.cuda.is_available() else "cpu"), sha256_file(run.checkpoint))
     accuracy = measure_accuracy(system, dataset, name=run.label, split=split)
     figures = RunFigures(run=run.label, recipe_hash=recipe_hash(run.recipe), accuracy=accuracy, flops=flops)
     write_json(file, figures.model_dump(mode="json"))
     return figures
+
+
+def kept_figures(run: PlannedRun, dataset: SearchDataset, *, split: str, file: Path) -> RunFigures | None:
+    """What ``file`` says about a run; none where there is no such file, or it is of another run or other data."""
+    kept = read_figures(file)
+    if kept is None or kept.recipe_hash != recipe_hash(run.recipe):
+        return None
+    if run.checkpoint.exists() and sha256_file(run.checkpoint) != kept.accuracy.sha256:
+        return None
+    protocol, there = getattr(dataset, "protocol", "default"), kept.accuracy
+    measured_on = there.dataset, there.split, there.protocol, there.images, there.options
+    return kept if measured_on == (dataset.name, split, protocol, len(dataset), EvaluationOptions()) else None
 
 
 def read_figures(file: Path) -> RunFigures | None:
@@ -94,13 +105,6 @@ def read_figures(file: Path) -> RunFigures | None:
         return RunFigures.model_validate_json(file.read_text(encoding="utf-8"))
     except ValidationError:
         return None
-
-
-def _still_true(kept: RunFigures, sha256: str, dataset: SearchDataset, split: str) -> bool:
-    protocol = getattr(dataset, "protocol", "default")
-    there = kept.accuracy
-    measured_on = there.sha256, there.dataset, there.split, there.protocol, there.images, there.options
-    return measured_on == (sha256, dataset.name, split, protocol, len(dataset), EvaluationOptions())
 
 
 def _check_teachers(run: PlannedRun, record: Mapping[str, Any]) -> None:

@@ -50,7 +50,7 @@ class Table(StrictModel):
     source: str
     dataset: str = Field(description="name, split and protocol; empty before the first run is finished")
     chance_map: float | None = Field(description="search mAP of random similarities, percent, of the first run")
-    seeds: tuple[int, ...] = Field(description="asked for")
+    seeds: tuple[int, ...] = Field(description="of the recipe and those asked for beside them")
     rows: tuple[TableRow, ...]
     orders: tuple[Order, ...]
 
@@ -206,7 +206,7 @@ def _cells(row: TableRow, metrics: Sequence[str], printed: Sequence[str], betwee
         if metric in printed:
             cells.append(f"{paper[metric]:.1f}" if metric in paper else "")
     numbers = (row.scene_gflops, row.person_mflops, row.frame_gflops)
-    cells += ["" if number is None else f"{number:.2f}" for number in numbers]
+    cells += ["" if number is None else f"{number:.4g}" for number in numbers]
     return [*cells, str(len(row.runs))]
 
 

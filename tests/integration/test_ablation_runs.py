@@ -168,7 +168,10 @@ def test_other_recipes_and_other_teachers_in_the_folder_are_one_line(
     shutil.copy(saved, teacher)
     assert isinstance(refused.exception, InputError)
     assert "learned from another teacher" in str(refused.exception)
-    assert bench(path, reference, "--rows", "pd", "--json").exit_code == 0
+    part = bench(path, reference, "--rows", "pd", "--json")
+    assert part.exit_code == 0
+    found = {row["name"]: sorted(row["runs"]) for row in json.loads(part.stdout)["rows"]}
+    assert found == {"none": ["0"], "pd": ["0"]}, "rows not asked for keep their figures; seed 1 is not the recipe's"
 
 
 def test_a_teacher_that_diverges_takes_its_rows_and_no_others(whole: tuple[Path, Path, Result], tmp_path: Path) -> None:

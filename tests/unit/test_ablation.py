@@ -146,13 +146,15 @@ def test_bad_tables_are_one_line_before_anything_trains(tmp_path: Path) -> None:
         ({"rows": [{**row, "teachers": {"detection.teacher": "big"}}]}, "`teacher` is missing in `teachers`"),
         ({"rows": [{**row, "teachers": {"teacher": "big"}, "changes": {"hierarchical": NOTHING}}]}, "all off"),
         ({"rows": [{**row, **STUDENT, "changes": {"detection": {"teacher": "x.pt"}}}]}, "`detection.teacher` is x.pt"),
-        ({"teachers": {"big": {"file": "gone.pt"}}}, "gone.pt: teacher `big` is missing"),
+        ({"teachers": {"big": {"file": "gone.pt"}}}, "gone.pt: teacher of `taught` is missing"),
         ({"teachers": {"big": {"bsae": "b"}}}, "`teachers.big.base` is missing"),
         ({"bases": {"b": "gone.yaml"}}, "gone.yaml: cannot be read"),
         ({"scale": {}}, "one of data.root and generate"),
         ({"scale": {"data": {"root": "x"}, "of": {"c": {}}}}, "scale.of names `c`"),
     ):
         assert message in refused(table(tmp_path, **changes)), changes
+    only = plan(table(tmp_path, teachers={"big": {"file": "gone.pt"}}), rows=["none"])
+    assert [run.name for run in only.in_order()] == ["none", "none"], "what a row does not need may be missing"
     with pytest.raises(InputError, match="--seeds is `a,1`"):
         parse_seeds("a,1")
     assert parse_seeds("0, 2") == [0, 2]
