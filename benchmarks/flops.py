@@ -43,7 +43,7 @@ class FlopsResult(StrictModel):
     person_macs: int = Field(description="for each person")
     selection_macs: int = Field(description="NMS and RoI pooling as matrix products; 0 where they are operators")
     parameters: int = Field(
-        description="of what runs, without training's identity layer; a graph has its batch norms folded in"
+        description="of what runs: no identity layer of training, branches and batch norms folded into convolutions"
     )
 
     @property
