@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -328,3 +329,23 @@ def test_frames_without_identities(street: Path, network: Path) -> None:
         InputError, match="3 images show nobody with an identity; expected boxes with a person_id from 0, 300 px high"
     ):
         embed_people({"table": embedder}, open_dataset(street, "train"), range(3), min_height_px=300)
+
+
+# -- real networks -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.skipif("PERSON_SEARCH_DATA" not in os.environ, reason="PERSON_SEARCH_DATA names no folder of real data")
+@pytest.mark.parametrize(
+    ("name", "preset"),
+    [("osnet_x0_25_msmt17.onnx", "osnet"), ("person-reidentification-retail-0288.xml", "retail-0288")],
+)
+def test_known_networks_know_who_comes_back(name: str, preset: str) -> None:
+    """Re-entry on PETS S2L1, every 10th frame, on true boxes; a colour histogram has a rank-1 below 0.6 there."""
+    from personsearch.benchmarks.reentry import measure_reentry, read_sequence
+
+    root = Path(os.environ["PERSON_SEARCH_DATA"])
+    if name.endswith(".xml"):
+        pytest.importorskip("openvino", reason="OpenVINO is not installed")
+    embedder = CropEmbedder(open_network(root / "weights" / name, threads=1), REID_PRESETS[preset])
+    frames = read_sequence(root / "pets09-s2l1")[::10]
+    assert measure_reentry(embedder, frames, name=name, sequence="PETS", detector=None).rank_1 > 0.88
