@@ -2,8 +2,8 @@
 
 The network is built on torch's meta device, which has shapes but no storage. One frame is traced through what runs
 once a frame and two people through what runs for each person, and every tensor that backward will want is counted;
-frames and people add up linearly. The peak of real steps on a CPU was 1.00 to 1.12 times the estimate (three
-networks, batches of 2 to 32 images; docs/training.md). What a GPU's libraries take for themselves is left out.
+frames and people add up linearly. The peak of real steps on a CPU was 0.99 to 1.11 times the estimate, less where
+an image has fewer than its full number of RoIs (docs/training.md). What a GPU's libraries take is left out.
 """
 
 from __future__ import annotations
