@@ -221,12 +221,13 @@ def test_a_video(network: Path, tmp_path: Path) -> None:
     for number in range(6):
         writer.write(np.full((60, 80, 3), 40 * number, np.uint8))
     writer.release()
-    arguments = ["--preset", "retail-0013", "--out", tmp_path / "out", "--max-frames", 4, "--json"]
+    arguments = ["--preset", "retail-0013", "--out", tmp_path / "out", "--max-frames", 4, "--terms", "ours", "--json"]
     result = run(network, tmp_path / "v.avi", *arguments)
     assert result.exit_code == 0, result.exception
     counts = json.loads(result.stdout)
     assert (counts["images"], counts["boxes"], counts["weight"]) == (4, 8, pytest.approx(5.6))
-    assert len(open_dataset(tmp_path / "out", "train")) == 4
+    dataset = open_dataset(tmp_path / "out", "train")
+    assert (len(dataset), dataset.terms) == (4, "ours")
 
 
 def test_frames_without_people(frames: Path, tmp_path: Path) -> None:

@@ -39,6 +39,9 @@ def boxes(
     every: Annotated[int, typer.Option(min=1, help="Use each n-th frame.")] = 1,
     max_frames: Annotated[int | None, typer.Option(min=1, help="Use so many frames at most.")] = None,
     camera: Annotated[int, typer.Option(min=0, help="Number of the camera, where SOURCE is no data set.")] = 0,
+    terms: Annotated[
+        str | None, typer.Option(help="Under which the frames may be used; the data set's, or `unknown`, if absent.")
+    ] = None,
     images: Annotated[
         Literal["link", "copy"], typer.Option(help="Image files of a data set: hard links (else symbolic), or copies.")
     ] = "link",
@@ -83,7 +86,7 @@ def boxes(
             opened.frames,
             out,
             name=out.resolve().name,
-            terms=opened.terms,
+            terms=terms or opened.terms,
             labelled_by=detector.source,
             images=images,
             encoding=encoding,
