@@ -22,8 +22,8 @@ METRICS: Mapping[str, tuple[str, Callable[[AccuracyResult], float | None]]] = {
     "search_top1": ("top-1", lambda found: found.search.top[1] if found.search else None),
     "detection_ap": ("detection AP", lambda found: found.detection.average_precision if found.detection else None),
     "detection_recall": ("recall", lambda found: found.detection.recall if found.detection else None),
-    "true_boxes_map": ("mAP on true boxes", lambda found: found.true_boxes.mean_ap if found.true_boxes else None),
-    "true_boxes_top1": ("top-1 on them", lambda found: found.true_boxes.top[1] if found.true_boxes else None),
+    "true_boxes_map": ("true-box mAP", lambda found: found.true_boxes.mean_ap if found.true_boxes else None),
+    "true_boxes_top1": ("true-box top-1", lambda found: found.true_boxes.top[1] if found.true_boxes else None),
 }
 _PRINTED = tuple(PaperFigures.model_fields)
 
@@ -83,14 +83,15 @@ def make_table(plan: Plan, figures: Mapping[str, RunFigures]) -> Table:
                 persons=None if flops is None else flops.persons,
             )
         )
-    first = next(iter(figures.values()), None)
-    searched = next((one.accuracy.search for one in figures.values() if one.accuracy.search), None)
+    # A plain detector is measured without the queries.
+    found_first = sorted(figures.values(), key=lambda one: one.accuracy.search is None)
+    first = found_first[0].accuracy if found_first else None
     return Table(
         name=plan.recipe.name,
         title=plan.recipe.title,
         source=plan.recipe.source,
-        dataset="" if first is None else _measured_on(first.accuracy),
-        chance_map=None if searched is None else 100 * searched.chance_mean_ap,
+        dataset="" if first is None else _measured_on(first),
+        chance_map=None if first is None or first.search is None else 100 * first.search.chance_mean_ap,
         seeds=plan.seeds,
         rows=tuple(rows),
         orders=_orders(rows),
@@ -100,7 +101,7 @@ def make_table(plan: Plan, figures: Mapping[str, RunFigures]) -> Table:
 def terminal_table(table: Table) -> RichTable:
     """For a console of 140 characters or more."""
     shown = RichTable(title=Text(table.title), title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
-    shown.add_column("row")
+    shown.add_column("row", no_wrap=True)
     printed, metrics = _printed(table), _measured(table)
     for metric in metrics:
         shown.add_column(METRICS[metric][0], justify="right")
@@ -115,7 +116,6 @@ def terminal_table(table: Table) -> RichTable:
 
 def remarks(table: Table) -> list[str]:
     """What has to be said under the table: data, spread, FLOPs, and the order of the rows beside the paper's."""
-    titles = {row.name: row.title for row in table.rows}
     lines = [f"paper: {table.source}"]
     if table.dataset:
         chance = "" if table.chance_map is None else f"; chance: search mAP {table.chance_map:.1f}"
@@ -126,20 +126,7 @@ def remarks(table: Table) -> list[str]:
         + (", ".join(sorted({str(row.persons) for row in table.rows if row.persons is not None})) or "?")
         + " people"
     )
-    for order in table.orders:
-        name = METRICS[order.metric][0]
-        head = f"order by {name}: Kendall tau {order.kendall_tau:.2f} over {order.pairs} pairs"
-        if not order.swaps:
-            lines.append(f"{head}, as in the paper")
-            continue
-        apart, rest = order.differs, [swap for swap in order.swaps if not swap.apart]
-        if apart:
-            pairs = "; ".join(_swap_text(swap.above, swap.below, table, order.metric, titles) for swap in apart)
-            lines.append(f"{head}. DIFFERS from the paper, ranges of the seeds apart: {pairs}")
-            head = f"order by {name}"
-        if rest:
-            pairs = "; ".join(_swap_text(swap.above, swap.below, table, order.metric, titles) for swap in rest)
-            lines.append(f"{head}. Swapped, but within the spread or with one seed only: {pairs}")
+    lines += [_order_text(order, table) for order in table.orders]
     return lines
 
 
@@ -216,13 +203,24 @@ def _spread_text(spread: Spread, between: str) -> str:
     return f"{spread.mean:.1f} ± {spread.std:.1f}{between}({spread.low:.1f}..{spread.high:.1f})"
 
 
-def _swap_text(above: str, below: str, table: Table, metric: str, titles: Mapping[str, str]) -> str:
+def _order_text(order: Order, table: Table) -> str:
     rows = {row.name: row for row in table.rows}
-    one, other = rows[above], rows[below]
-    return (
-        f"{titles[above]} / {titles[below]} (here {one.figures[metric].mean:.1f} / {other.figures[metric].mean:.1f}, "
-        f"paper {_paper(one)[metric]:.1f} / {_paper(other)[metric]:.1f})"
-    )
+    text = f"order by {METRICS[order.metric][0]}: Kendall tau {order.kendall_tau:.2f} over {order.pairs} pairs"
+    if not order.swaps:
+        return f"{text}, as in the paper" if order.kendall_tau == 1 else f"{text}, no pair swapped, some equal"
+    if order.differs:
+        pairs = "; ".join(_swap_text(rows[swap.above], rows[swap.below], order.metric) for swap in order.differs)
+        text += f"; DIFFERS from the paper, ranges of the seeds apart: {pairs}"
+    rest = [f"{rows[swap.above].title} / {rows[swap.below].title}" for swap in order.swaps if not swap.apart]
+    if rest:
+        text += f"; swapped within the spread, or with one seed only: {'; '.join(rest)}"
+    return text
+
+
+def _swap_text(above: TableRow, below: TableRow, metric: str) -> str:
+    here, there = (f"{row.figures[metric].mean:.1f}" for row in (above, below))
+    printed = " / ".join(f"{_paper(row)[metric]:.1f}" for row in (above, below))
+    return f"{above.title} / {below.title} (here {here} / {there}, paper {printed})"
 
 
 def _paper(row: TableRow) -> dict[str, float]:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from personsearch.benchmarks.ablation.order import Spread, compare_order, spread_of
 from personsearch.benchmarks.ablation.plan import Plan, plan_ablation
 from personsearch.benchmarks.ablation.recipe import load_ablation, merged
-from personsearch.benchmarks.ablation.table import make_table, markdown
+from personsearch.benchmarks.ablation.table import make_table, markdown, remarks
 from personsearch.cli.bench_ablation import parse_seeds
 from personsearch.core.errors import InputError
 from personsearch.core.recipe import recipe_hash
@@ -198,6 +198,26 @@ def test_tau_is_one_for_the_papers_order_and_minus_one_for_its_reverse(values: l
         order = compare_order("x", paper, found)
         assert order is not None
         assert order.kendall_tau == sign
+
+
+def test_what_is_said_about_the_order_of_rows() -> None:
+    planned = plan(RECIPES / "ablation" / "hdl_levels.yaml", rows=["none", "fd", "ad"])
+    empty = make_table(planned, {})
+
+    def said(none: Spread, fd: Spread, ad: Spread) -> str:
+        found = {"none": none, "fd": fd, "ad": ad}
+        rows = tuple(row.model_copy(update={"figures": {"search_map": found[row.name]}}) for row in empty.rows)
+        paper = {row.name: row.paper.search_map or 0.0 for row in rows}
+        order = compare_order("search_map", paper, found)
+        assert order is not None
+        return remarks(empty.model_copy(update={"rows": rows, "orders": (order,)}))[-1]
+
+    assert said(spread(1, 2), spread(5, 6), spread(3, 4)).endswith("tau 1.00 over 3 pairs, as in the paper")
+    assert "no pair swapped, some equal" in said(spread(1, 2), spread(1, 2), spread(1, 2))
+    text = said(spread(7, 8), spread(5, 6), spread(5.4, 6.4))
+    assert "DIFFERS from the paper, ranges of the seeds apart: FD / none (here 5.5 / 7.5, paper 54.1 / 45.1)" in text
+    assert "AD / none (here 5.9 / 7.5, paper 47.8 / 45.1)" in text
+    assert text.endswith("within the spread, or with one seed only: FD / AD")
 
 
 def test_an_empty_table_has_the_papers_figures() -> None:

@@ -77,7 +77,7 @@ def ablation(
 
         console = Console()
         # A log has no width of its own; the table needs this much.
-        (console if console.is_terminal else Console(width=160)).print(terminal_table(outcome.table))
+        (console if console.is_terminal else Console(width=190)).print(terminal_table(outcome.table))
         for line in remarks(outcome.table):
             typer.echo(f"  {line}")
         typer.echo(f"  {folder / 'table.md'}, table.json beside it")
