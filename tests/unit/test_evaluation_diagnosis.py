@@ -8,6 +8,7 @@ from typing import cast
 import numpy as np
 import pytest
 from hypothesis import assume, given, settings
+from hypothesis import example as case
 from hypothesis import strategies as st
 
 from personsearch.core.detections import Detections, FloatArray
@@ -232,6 +233,7 @@ def random_images(rng: np.random.Generator, count: int) -> list[tuple[Sample, De
 
 @settings(deadline=None, max_examples=60)
 @given(st.integers(0, 10_000), st.sampled_from(["strict", "compat", "compat-repeats"]), st.booleans(), st.booleans())
+@case(252, "compat", True, True)  # a stated answer in an image whose labels show nobody
 def test_costs_add_up_whatever_the_case(seed: int, mode: str, listed: bool, stated: bool) -> None:
     rng = np.random.default_rng(seed)
     images = random_images(rng, 5)

@@ -25,7 +25,7 @@ def recipe(kind: type[TrainRecipe] = TrainRecipe, **changes: Any) -> TrainRecipe
 def save(run_dir: Path, settings: TrainRecipe, epoch: int = 3) -> None:
     identity = RunIdentity(settings, 4, ())
     path = run_dir / "checkpoint.pt"
-    write_checkpoint(path, identity, model={}, optimiser={}, precision={}, epoch=epoch, step=10 * epoch)
+    write_checkpoint(path, identity, model={}, task={}, optimiser={}, precision={}, epoch=epoch, step=10 * epoch)
 
 
 @pytest.mark.parametrize("resume", [False, True])

@@ -228,7 +228,11 @@ class Diagnoser:
     def _similarities_by_repair(
         self, query_embedding: FloatArray, images: Indices, boxes: Sequence[FloatArray]
     ) -> NDArray[np.float64]:
-        """``(M,)`` similarity of the true box in each answer; infinite without embeddings of true boxes."""
+        """``(M,)`` similarity of the true box in each answer.
+
+        Infinite where no true box was embedded: without such embeddings at all, or where a protocol states an answer
+        that no label overlaps. What the repair of such an answer would gain is then an upper bound.
+        """
         found = np.full(len(boxes), np.inf)
         if self._true_boxes is None:
             return found
@@ -236,8 +240,11 @@ class Diagnoser:
             truth = self._truths[image]
             people = truth.boxes_xyxy[truth.person_ids != IGNORE_ID].astype(np.float64)
             # By overlap: boxes that a protocol states may be a pixel off those of the labels.
-            rows = box_iou(wanted.astype(np.float64), people).argmax(axis=1)
-            found[number] = (self._true_boxes[image].embeddings[rows] @ query_embedding).max()
+            overlaps = box_iou(wanted.astype(np.float64), people)  # (answers, people)
+            labelled = (overlaps > 0).any(axis=1)
+            if labelled.any():
+                rows = overlaps[labelled].argmax(axis=1)
+                found[number] = (self._true_boxes[image].embeddings[rows] @ query_embedding).max()
         return found
 
 
