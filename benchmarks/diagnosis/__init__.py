@@ -5,11 +5,10 @@ a folder as JSON, pictures and one page. The kinds of errors are those of `perso
 reading at `diagnose`.
 """
 
-from personsearch.benchmarks.diagnosis.writing import write_diagnosis
-
 from personsearch.benchmarks.diagnosis.gallery_size import GalleryCurve, gallery_curve
 from personsearch.benchmarks.diagnosis.records import Diagnosis, DiagnosisSummary, QueryRecord
 from personsearch.benchmarks.diagnosis.run import diagnose
+from personsearch.benchmarks.diagnosis.writing import write_diagnosis
 
 __all__ = [
     "Diagnosis",
