@@ -130,7 +130,7 @@ def calibrate(
     return ranges
 
 
-class _OneFrame(CalibrationDataReader):  # type: ignore[misc]
+class _OneFrame(CalibrationDataReader):  # type: ignore[misc]  # the package has no types
     def __init__(self, frame: Frame) -> None:
         self._inputs: list[dict[str, NDArray[np.uint8]]] = [{"frames": frame[None]}]
 

@@ -87,7 +87,7 @@ def _log() -> Any:
     """The one logger: TensorRT keeps the first it is given for the life of the process."""
     import tensorrt_rtx
 
-    class Log(tensorrt_rtx.ILogger):  # type: ignore[misc]
+    class Log(tensorrt_rtx.ILogger):  # type: ignore[misc]  # the package has no types
         def __init__(self) -> None:
             super().__init__()
             self.errors: list[str] = []

@@ -68,8 +68,10 @@ def test_the_losses_fall(trained: tuple[str, Path]) -> None:
 
 def test_the_memories_are_in_the_checkpoint(trained: tuple[str, Path]) -> None:
     model, _ = load_model(trained[1])
+    # A module knows its attributes as tensors or modules.
     lengths = model.memory.table.rows.norm(dim=1)  # type: ignore[union-attr]
     torch.testing.assert_close(lengths, torch.ones(PERSON_COUNT))
+    # A module knows its attributes as tensors or modules.
     assert model.memory.queue.rows.any(dim=1).all()  # type: ignore[union-attr]
 
 

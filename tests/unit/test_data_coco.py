@@ -159,7 +159,7 @@ def test_a_withdrawn_set_is_named(tmp_path: Path) -> None:
     for number, image in enumerate(content["images"]):
         image["file_name"] = f"c{number + 1}_f{46182 + number:07d}.jpg"
     write(tmp_path / "set/test.json", content)
-    index = open_dataset(tmp_path / "set", "test").index  # type: ignore[attr-defined]
+    index = open_dataset(tmp_path / "set", "test").index  # type: ignore[attr-defined]  # of an IndexedDataset
     assert index.problems[-1].kind == "noted"
     assert "DukeMTMC" in index.problems[-1].what
 
@@ -296,6 +296,7 @@ def test_text_files_of_queries(tmp_path: Path) -> None:
         open_dataset(folder, "test")
     # Lines of another split's images are not this split's.
     (folder / "query_info.txt").write_text("7 40 2 10 30 c9s1_000010\n")
+    # Of an IndexedDataset.
     assert list(open_dataset(folder, "test").index.protocols) == ["mini", "per-camera"]  # type: ignore[attr-defined]
 
 
@@ -340,6 +341,7 @@ def test_images_are_found_in_the_usual_folders(tmp_path: Path, folder: str) -> N
 def test_missing_images_are_one_problem(tmp_path: Path) -> None:
     write(tmp_path / "set/annotations/test.json", labels())
     dataset = open_dataset(tmp_path / "set", "test")
+    # Of an IndexedDataset.
     assert [(one.kind, one.count) for one in dataset.index.problems] == [("missing", 3)]  # type: ignore[attr-defined]
     assert dataset[0].image_wh == (100, 80)
     with pytest.raises(InputError, match="image file cannot be read"):

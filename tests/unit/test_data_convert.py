@@ -102,6 +102,7 @@ def assert_same_labels(after: LabelIndex, before: LabelIndex) -> None:
 @pytest.mark.parametrize("images", ["link", "copy"])
 def test_all_splits_arrive_with_their_images(tmp_path: Path, to: str, images: str) -> None:
     source = write_set(tmp_path / "set")
+    # Parametrised values are plain text.
     written = convert(source, tmp_path / "out", to=to, images=images)  # type: ignore[arg-type]
     assert sorted(written) == ["test", "train"]
     assert (tmp_path / "out/dataset.json").is_file() == (to == "folder")
@@ -273,10 +274,12 @@ def test_the_first_frames_number(tmp_path: Path) -> None:
     labels = write_cvat(tmp_path / "task", (0, 3))
     frames = [frame(number) for number in range(5)]
     options = {"video": "v", "encoding": ImageEncoding(".png")}
+    # Parametrised values are plain text.
     convert_video(labels, frames, tmp_path / "out", first_frame=0, **options)  # type: ignore[arg-type]
     dataset = open_dataset(tmp_path / "out", "all")
     assert [number_of(dataset.frame_bgr(i)) for i in range(2)] == [0, 3]
     with pytest.raises(InputError, match="the labels have a frame 0; expected 1 or more"):
+        # Parametrised values are plain text.
         convert_video(labels, frames, tmp_path / "o", first_frame=1, **options)  # type: ignore[arg-type]
 
 

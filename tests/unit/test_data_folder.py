@@ -87,7 +87,7 @@ def test_boxes_without_area_are_dropped_and_counted(tmp_path: Path) -> None:
         content["annotations"][2]["bbox"] = [4, 5, 10, -3]
 
     dataset = open_dataset(write_folder(tmp_path / "set", change), "train")
-    assert dataset.dropped_boxes == 3  # type: ignore[attr-defined]
+    assert dataset.dropped_boxes == 3  # type: ignore[attr-defined]  # of an IndexedDataset
     assert [len(dataset[i].boxes_xyxy) for i in range(2)] == [0, 1]
     assert dataset[0].boxes_xyxy.shape == (0, 4)
 

@@ -236,7 +236,7 @@ def test_wrong_person_maps(tmp_path: Path, people: dict[str, object], said: str)
 def test_a_person_map_of_another_sequence_is_told(tmp_path: Path) -> None:
     root = write_sequence(tmp_path / "yard", "1,1,10,10,10,30,1,1,1.0\n")
     (root / "person_map.json").write_text('{"persons": [{"door": [1]}]}')
-    problems = open_dataset(root, "all").index.problems  # type: ignore[attr-defined]
+    problems = open_dataset(root, "all").index.problems  # type: ignore[attr-defined]  # of an IndexedDataset
     assert [(one.kind, one.file) for one in problems] == [("wrong", "person_map.json")]
     assert "no key means the sequence yard" in problems[0].what
 

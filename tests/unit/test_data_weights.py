@@ -119,6 +119,7 @@ def test_the_cache_keeps_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     (tmp_path / "labels").write_text("any")
     for weights in (None, [0.125, 0.5, 1.0]):
         made, version = index_of(weights), f"test {weights}"
+        # The default argument binds the loop variable.
         cached_index([tmp_path / "labels"], version, lambda made=made: made)  # type: ignore[misc]
 
         def never() -> LabelIndex:

@@ -240,6 +240,7 @@ def test_costs_add_up_whatever_the_case(seed: int, mode: str, listed: bool, stat
     gallery = rng.integers(1, 6, 6) if listed else None
     answers: FloatArray | None = None
     if listed and stated:
+        # Listed, so there is a gallery.
         answers = np.stack([images[image - 1][0].boxes_xyxy[0] for image in gallery[:3]])  # type: ignore[index]
     example = Example(tuple(images), Query(0, np.array(A, np.float32), 0, gallery, answers))
     shows = any((images[i - 1][0].person_ids == 0).any() for i in (range(1, 6) if gallery is None else gallery))

@@ -33,7 +33,7 @@ def trunk(request: pytest.FixtureRequest) -> str:
 def shapes(values: object) -> dict[str, tuple[int, ...]]:
     return {
         value.name: tuple(side.dim_value for side in value.type.tensor_type.shape.dim)
-        for value in values  # type: ignore[attr-defined]
+        for value in values  # type: ignore[attr-defined]  # protobuf fields are made at run time
     }
 
 

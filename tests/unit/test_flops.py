@@ -76,7 +76,7 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> tuple[nn.Module, Path]
 
 def test_module_and_graph_agree_exactly(exported: tuple[nn.Module, Path]) -> None:
     model, path = exported
-    module = count_model(model, subject="module")  # type: ignore[arg-type]
+    module = count_model(model, subject="module")  # type: ignore[arg-type]  # the fixture holds a SearchModel
     graph = count_graph(path, subject="graph")
     assert (graph.scene_macs, graph.person_macs, graph.persons) == (module.scene_macs, module.person_macs, 6)
     # The fixed-step NMS: n - 1 products of n x n with a column, before (12) and after (6) the person head.
@@ -84,6 +84,7 @@ def test_module_and_graph_agree_exactly(exported: tuple[nn.Module, Path]) -> Non
     # RoI pooling of 6 boxes on a 6 x 10 map of 32 channels: 7 rows each, then 7 columns of each row.
     pooling = 6 * 7 * 6 * (10 * 32) + 6 * 7 * 7 * 10 * 32
     assert graph.selection_macs == suppression + pooling
+    # A module knows its attributes as tensors or modules.
     whole = module_macs(model.deployable(), torch.empty(1, 96, 160, 3, dtype=torch.uint8, device="meta"))  # type: ignore[operator]
     assert graph.total_macs == whole
     assert graph.total_macs == module.total_macs + graph.selection_macs
@@ -96,13 +97,13 @@ def test_graph_parameters_are_the_modules_without_batch_norms(exported: tuple[nn
     for name, layer in model.named_modules():
         if isinstance(layer, nn.Conv2d | nn.Linear) and name != "head.identity":
             weights += layer.weight.numel()
-    module = count_model(model, subject="module")  # type: ignore[arg-type]
+    module = count_model(model, subject="module")  # type: ignore[arg-type]  # the fixture holds a SearchModel
     assert weights <= graph.parameters <= module.parameters
 
 
 def test_counting_leaves_the_model_where_it_was(exported: tuple[nn.Module, Path]) -> None:
     model, _ = exported
-    count_model(model, subject="module")  # type: ignore[arg-type]
+    count_model(model, subject="module")  # type: ignore[arg-type]  # the fixture holds a SearchModel
     assert {parameter.device.type for parameter in model.parameters()} == {"cpu"}
 
 

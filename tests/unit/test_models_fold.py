@@ -187,7 +187,9 @@ def test_a_part_that_is_used_twice_is_folded_once() -> None:
 @pytest.mark.parametrize("norm", [nn.BatchNorm1d(4), nn.BatchNorm2d(4, affine=False), FrozenBatchNorm2d(4)])
 def test_a_norm_without_a_convolution_becomes_a_scale_and_a_shift(norm: nn.Module) -> None:
     torch.manual_seed(0)
+    # A module knows its attributes as tensors or modules.
     norm.running_mean.uniform_(-1, 1)  # type: ignore[operator,union-attr]
+    # A module knows its attributes as tensors or modules.
     norm.running_var.uniform_(0.5, 2)  # type: ignore[operator,union-attr]
     x = torch.randn(3, 4) if isinstance(norm, nn.BatchNorm1d) else torch.randn(3, 4, 2, 5)
     ready = folded(norm)

@@ -84,6 +84,7 @@ def test_the_second_head_trains_on_the_first_one_s_boxes_and_the_true_ones() -> 
         model.first.box_deltas.bias.copy_(torch.tensor([3.0, 0, 0, 5 * float(np.log(0.8))]))
     seen: list[list[Tensor]] = []
     pool = model._pool
+    # Watches what the method is given.
     model._pool = lambda feature, boxes: (seen.append(boxes), pool(feature, boxes))[1]  # type: ignore[method-assign]
     output = model(frames(), BOXES, IDS)
     given, read = seen

@@ -42,7 +42,7 @@ def report(**changes: object) -> Report:
         "stages": (StageTime("1 data", 3.0), StageTime("2 teacher", 4.5)),
         "facts": (("Seed", "0"),),
     }
-    return Report(**{**content, **changes})  # type: ignore[arg-type]
+    return Report(**{**content, **changes})  # type: ignore[arg-type]  # the fields above, some replaced
 
 
 class Tags(HTMLParser):

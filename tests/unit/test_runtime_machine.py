@@ -32,7 +32,9 @@ def report() -> tuple[int, dict[str, object]]:
 def test_without_an_artifact_the_base_runtime_works(artifacts: Path) -> None:
     code, content = report()
     assert (code, content["works"], content["problems"]) == (0, True, [])
+    # JSON, checked by what it holds.
     assert content["engines"]["onnxruntime cpu"] == {"runs": True, "problem": ""}  # type: ignore[index]
+    # JSON, checked by what it holds.
     assert "no artifact is shipped" in content["artifact"]["problem"]  # type: ignore[index]
 
 

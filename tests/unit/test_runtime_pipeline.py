@@ -92,12 +92,13 @@ class Slow:
 def run(engine: Engine, source: Scripted, sink: Collected, mode: str = "every", **options: object) -> Outcome:
     matcher = Matcher([PersonQuery("red", np.array([[0, 0, 1]], np.float32), stub.scene())], 0.9)
     options = {"timings": StageTimings(), "stop": threading.Event(), **options}
+    # Options are passed on as they come.
     return run_pipeline(engine, source, matcher, [sink], mode=mode, **options)  # type: ignore[arg-type]
 
 
 @pytest.fixture(autouse=True)
 def _no_thread_is_left_behind() -> None:
-    yield  # type: ignore[misc]
+    yield  # type: ignore[misc]  # a fixture is a generator
     deadline = time.monotonic() + 5
     while time.monotonic() < deadline and any(thread.name in ("decode", "write") for thread in threading.enumerate()):
         time.sleep(0.01)

@@ -84,8 +84,9 @@ def test_parse_refuses(text: str, message: str) -> None:
 def test_a_box_over_the_edge(box: tuple[float, ...], placed: tuple[float, ...] | None) -> None:
     if placed is None:
         with pytest.raises(InputError, match=r"(in|out)side the image"):
-            place_box(box, (100, 50), "x.png")  # type: ignore[arg-type]
+            place_box(box, (100, 50), "x.png")  # type: ignore[arg-type]  # a tuple of four, typed as any
     else:
+        # A tuple of four, typed as any.
         found, note = place_box(box, (100, 50), "x.png")  # type: ignore[arg-type]
         assert found == placed
         assert bool(note) == (box != placed)

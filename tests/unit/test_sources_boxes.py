@@ -131,6 +131,7 @@ def test_codes_of_one_box(rows: list[tuple[float, ...]]) -> None:
     xyxy = np.concatenate([xywh[:, :2], xywh[:, :2] + xywh[:, 2:]], axis=1)
     centred = np.concatenate([xywh[:, :2] + xywh[:, 2:] / 2, xywh[:, 2:]], axis=1)
     for boxes, code in ((xywh, "xywh"), (centred, "cxcywh"), (xyxy, "xyxy")):
+        # The codes above are typed as text.
         np.testing.assert_allclose(to_corners(boxes, code), xyxy, atol=1e-9)  # type: ignore[arg-type]
 
 

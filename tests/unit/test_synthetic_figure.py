@@ -117,6 +117,7 @@ def test_a_backpack_is_seen_from_behind_and_hardly_from_the_front() -> None:
 
 @pytest.mark.parametrize("pattern", PATTERNS)
 def test_a_pattern_shows_both_colours_except_plain(pattern: str) -> None:
+    # Parametrised values are plain text.
     garment = Garment(pattern, (0.1, 0.1, 0.1), (0.9, 0.9, 0.9), 0.16)  # type: ignore[arg-type]
     down, angle = (each.ravel() for each in np.meshgrid(np.linspace(0, 0.55, 60), np.linspace(-1.5, 1.5, 60)))
     share = pattern_mask(garment, down.astype(np.float32), angle.astype(np.float32), 0.17, 0.55)

@@ -43,6 +43,7 @@ class Detections:
     @classmethod
     def empty(cls, embedding_dim: int) -> Detections:
         """No people; keeps the embedding width so that matrices still multiply."""
+        # __post_init__ makes them float32.
         return cls(np.zeros((0, 4)), np.zeros(0), np.zeros((0, embedding_dim)))  # type: ignore[arg-type]
 
     def above(self, score: float) -> Detections:

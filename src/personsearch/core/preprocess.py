@@ -55,7 +55,7 @@ class Preprocess(StrictModel):
         if box.resized_wh != (width, height):
             # Area averaging when shrinking: bilinear aliases clothing patterns, the very thing embeddings read.
             shrinking = box.resized_wh[0] < width
-            resized = cv2.resize(  # type: ignore[assignment]
+            resized = cv2.resize(  # type: ignore[assignment]  # OpenCV's stubs promise no dtype
                 frame_bgr_hwc, box.resized_wh, interpolation=cv2.INTER_AREA if shrinking else cv2.INTER_LINEAR
             )
         if box.resized_wh == self.input_wh:

@@ -71,6 +71,7 @@ def folded(module: ModuleT) -> ModuleT:
     """
     copied = copy.deepcopy(module).eval()
     result = _fold(copied, {})
+    # Folding keeps what a module is, batch norms aside.
     return result.requires_grad_(False)  # type: ignore[return-value]
 
 
@@ -80,6 +81,7 @@ def scale_and_shift(norm: nn.Module) -> tuple[Tensor, Tensor]:
     if not isinstance(mean, Tensor) or not isinstance(variance, Tensor):
         raise ValueError(f"{type(norm).__name__} keeps no running statistics and cannot be folded")
     weight, bias = norm.weight, norm.bias
+    # A module knows its attributes as tensors or modules.
     scale = torch.rsqrt(variance.detach().double() + float(norm.eps))  # type: ignore[arg-type]
     if isinstance(weight, Tensor):
         scale = scale * weight.detach().double()

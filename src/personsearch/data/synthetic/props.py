@@ -177,6 +177,7 @@ def _tree(rng: np.random.Generator, camera: Camera, x: float, z: float, light: L
     shares = [((2.6 - height) / 2.6, radius) for height, radius in reversed(trunk)]
     length = foot[1][1] - foot[0][1]
     solids.append(
+        # Arithmetic on tuples loses their length.
         Solid((*foot[0], 0.0), (*foot[1], 0.0), lathe(length, unit, shares), bark, unit, 1.0, 0.0, 0.15)  # type: ignore[arg-type]
     )
     return Prop(render_solids(solids, light, _OVERSAMPLING), x, z, 0.4)

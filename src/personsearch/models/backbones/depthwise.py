@@ -75,6 +75,7 @@ class DepthwiseSeparable(Trunk):
     def forward(self, images: Tensor, taps: dict[str, Tensor]) -> Tensor:
         x: Tensor = self.stem(images)
         for level, (block, attention) in enumerate(zip(self.blocks, self.attentions, strict=True)):
+            # A ModuleList knows its members as modules.
             x = attend(attention if self._attends else None, str(level), block(x), taps)  # type: ignore[arg-type]
         return x
 

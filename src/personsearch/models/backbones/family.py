@@ -91,6 +91,7 @@ class StudentTrunk(Trunk):
         return self._level(2, self.neck(joined), taps)
 
     def _level(self, index: int, x: Tensor, taps: dict[str, Tensor]) -> Tensor:
+        # A ModuleList knows its members as modules.
         return attend(self.attentions[index] if self._attends else None, str(index), x, taps)  # type: ignore[arg-type]
 
     def person_block(self) -> nn.Module:

@@ -143,7 +143,7 @@ def _stage(
     stride: int,
     norm: Callable[[int], nn.Module],
 ) -> tuple[nn.Sequential, int]:
-    out_channels = planes * block.expansion  # type: ignore[attr-defined]
+    out_channels = planes * block.expansion  # type: ignore[attr-defined]  # both block classes have it
     downsample = None
     if stride != 1 or in_channels != out_channels:
         downsample = nn.Sequential(
