@@ -4,26 +4,21 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from personsearch.cli import bench_ablation, bench_composites, bench_loader, bench_training, require
+from personsearch.cli import bench_ablation, bench_composites, bench_latency, bench_loader, bench_training, require
+from personsearch.cli.bench_options import Json, Save, Threads, keep_record, open_model
 from personsearch.core.errors import InputError
-
-if TYPE_CHECKING:
-    from personsearch.benchmarks.systems import SearchSystem
 
 app = typer.Typer(help="Measure operations, latency, re-entry and the evaluator.", no_args_is_help=True)
 app.command("ablation")(bench_ablation.ablation)
 app.command("loader")(bench_loader.loader)
 app.command("composites")(bench_composites.composites)
 app.command("training")(bench_training.training)
-Save = Annotated[Path | None, typer.Option(help="Folder for the JSON record of the figures.")]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON in place of the table.")]
-Threads = Annotated[int | None, typer.Option(min=1, help="CPU threads; the engine's choice if absent.")]
+app.command("latency")(bench_latency.latency)
 
 
 @app.command()
@@ -54,7 +49,7 @@ def flops(
             "persons": str(result.persons),
             "input": f"{result.input_wh[0]}x{result.input_wh[1]}",
         }
-        _record("flops", result.subject, figures, "", settings, save)
+        keep_record("flops", result.subject, figures, "", settings, save)
     if as_json:
         typer.echo(json.dumps({**result.model_dump(mode="json"), "total_macs": result.total_macs}, indent=2))
         return
@@ -69,59 +64,6 @@ def flops(
     for title, macs in rows:
         typer.echo(f"  {title:<22} {_scaled(macs, 'MAC'):>14} {_scaled(2 * macs, 'FLOP'):>15}")
     typer.echo(f"  {'parameters':<22} {result.parameters / 1e6:>10.3f} M")
-
-
-@app.command()
-def latency(
-    models: Annotated[list[Path], typer.Argument(help="Artifact folders or checkpoints, timed side by side.")],
-    rounds: Annotated[int, typer.Option(min=1, help="Frames timed for each.")] = 50,
-    size: Annotated[str, typer.Option(help="Size of the source frames, WIDTHxHEIGHT.")] = "1280x720",
-    threads: Threads = None,
-    save: Save = None,
-    as_json: Json = False,
-) -> None:
-    """Time single frames through each model, interleaved, after a warm-up.
-
-    Example: personsearch bench latency artifacts/street runs/teacher/checkpoint.pt --threads 1
-    """
-    from personsearch.benchmarks.systems import system_name
-
-    systems: dict[str, SearchSystem] = {}
-    for path in models:
-        name = system_name(path)
-        if name in systems:
-            raise InputError(f"two models are called `{name}`", expected="different names", remedy="rename one")
-        systems[name] = _open(path, threads)
-    from personsearch.benchmarks.latency import generated_frames, measure_latency
-
-    results = measure_latency(systems, generated_frames(min(rounds, 32), parse_size(size), seed=0), rounds=rounds)
-    for result in results:
-        if save is not None:
-            figures = {
-                f"{scope}_{name}": (value, "ms")
-                for scope, times in result.scopes.items()
-                for name, value in times.model_dump().items()
-            }
-            settings = {
-                "frames": str(result.frames),
-                "size": size,
-                "beside": ", ".join(result.beside),
-                "threads": str(threads or "engine's choice"),
-            }
-            _record("latency", result.system, figures, result.sha256, settings, save)
-    if as_json:
-        typer.echo(json.dumps([result.model_dump(mode="json") for result in results], indent=2))
-        return
-    typer.echo(f"milliseconds a frame, {rounds} generated frames of {size}, models interleaved")
-    for result in results:
-        for scope, times in result.scopes.items():
-            what = "network alone" if scope == "graph" else "with pre- and post-processing"
-            typer.echo(
-                f"  {result.system:<24} {what:<30} p50 {times.p50_ms:8.2f}  p90 {times.p90_ms:8.2f}  "
-                f"p99 {times.p99_ms:8.2f}"
-            )
-        if not result.warmup_settled:
-            typer.echo(f"  {result.system}: the warm-up did not settle in {result.warmup_frames} frames")
 
 
 @app.command()
@@ -141,7 +83,7 @@ def reentry(
     from personsearch.benchmarks.systems import system_name
 
     frames = read_sequence(sequence)
-    detector = None if model == "histogram" else _open(Path(model), threads)
+    detector = None if model == "histogram" else open_model(Path(model), threads)
     name = model if detector is None else system_name(Path(model))
     result = measure_reentry(
         detector or HistogramEmbedder(), frames, name=name, sequence=sequence.resolve().name, detector=detector
@@ -156,7 +98,7 @@ def reentry(
             "gallery_boxes": str(result.gallery_boxes),
             "score_threshold": str(result.score_threshold),
         }
-        _record("reentry", result.system, figures, result.sha256, settings, save)
+        keep_record("reentry", result.system, figures, result.sha256, settings, save)
     if as_json:
         typer.echo(json.dumps(result.model_dump(mode="json"), indent=2))
         return
@@ -204,7 +146,7 @@ def evaluator(
             "threads": os.environ.get("OMP_NUM_THREADS", "NumPy's choice"),
             "load_before": f"load average {load:.1f}",
         }
-        _record("evaluator", workload, figures, "", settings, save)
+        keep_record("evaluator", workload, figures, "", settings, save)
     if as_json:
         typer.echo(json.dumps({name: run.model_dump() for name, run in runs.items()}, indent=2))
         return
@@ -213,22 +155,6 @@ def evaluator(
             f"  {name:<15} {run.queries:>6} queries  {run.detections:>7} detections  {run.images:>6} images  "
             f"{run.seconds:7.2f} s  peak {run.peak_gib:.2f} GiB ({run.input_gib:.2f} before)"
         )
-
-
-def _open(path: Path, threads: int | None) -> SearchSystem:
-    from personsearch.benchmarks.systems import checkpoint_file, open_system
-
-    if checkpoint_file(path) is not None:
-        require("torch", "train", "running a checkpoint")
-    return open_system(path, threads)
-
-
-def parse_size(text: str) -> tuple[int, int]:
-    """``WIDTHxHEIGHT`` in pixels; `InputError` where it is something else."""
-    width, cross, height = text.lower().partition("x")
-    if not (cross and width.isdecimal() and height.isdecimal() and int(width) > 0 and int(height) > 0):
-        raise InputError(f"size is `{text}`", expected="WIDTHxHEIGHT in pixels, such as 1280x720")
-    return int(width), int(height)
 
 
 def _scaled(count: int, unit: str) -> str:
@@ -252,12 +178,3 @@ def tables(
     from personsearch.benchmarks.readme import write_tables
 
     write_tables(readme, results)
-
-
-def _record(
-    kind: str, subject: str, figures: dict[str, tuple[float, str]], sha256: str, settings: dict[str, str], save: Path
-) -> None:
-    from personsearch.benchmarks.results import make_result, write_result
-
-    record = make_result(kind, subject, figures, sha256=sha256, settings=settings, arguments=sys.argv[1:])
-    typer.echo(f"record: {write_result(record, save)}", err=True)

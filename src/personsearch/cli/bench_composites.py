@@ -28,7 +28,7 @@ def composites(
     """
     from personsearch.benchmarks.composite_seam import measure_seam
     from personsearch.benchmarks.composite_speed import measure_composites
-    from personsearch.cli.bench import parse_size
+    from personsearch.cli.bench_options import parse_size
     from personsearch.data.composite_spec import read_composite_spec
     from personsearch.data.composites import CompositeDataset
 
