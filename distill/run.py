@@ -7,6 +7,7 @@ from pathlib import Path
 from personsearch.core.errors import InputError
 from personsearch.core.recipes import DetectionTransferRecipe, DistillRecipe, HierarchicalRecipe
 from personsearch.data import person_names_of
+from personsearch.distill.crop_teacher import crop_knowledge
 from personsearch.distill.hierarchical import hierarchical_knowledge
 from personsearch.distill.kd_det import detection_knowledge
 from personsearch.distill.kd_reid import lookup_table_knowledge
@@ -90,6 +91,9 @@ def knowledge_of(recipe: DistillRecipe, student: SearchModel, teachers: TeacherF
                 where=str(path),
             )
         )
+    if recipe.crops is not None and teachers.crops is not None:
+        weights = recipe.crops.model_dump(include={"lambda_embedding", "lambda_relation"})
+        found.append(crop_knowledge(student, teachers.crops, **weights))
     return found
 
 

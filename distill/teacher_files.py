@@ -7,13 +7,20 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from personsearch.core.errors import InputError
-from personsearch.core.files import sha256_file
+from personsearch.core.files import expand_path, sha256_file
+from personsearch.core.knowledge_recipes import CropNetworkRecipe
 from personsearch.core.lookup_table_file import LookupTableFile, check_identities, read_lookup_table
 from personsearch.core.manifest import TrainingData
+from personsearch.core.recipe import validate
 from personsearch.core.recipes import DistillRecipe
 from personsearch.data import SearchDataset, person_names_of
+from personsearch.distill.crop_teacher import CropTeacher, centres_of
+from personsearch.distill.sources.crop_embedder import REID_PRESETS, CropEmbedder
+from personsearch.distill.sources.network import open_network
+from personsearch.distill.sources.pixels import PixelInput
 from personsearch.distill.teachers import NetworkTeacher
 from personsearch.models.checkpoint import Checkpoint, load_model, read_checkpoint
 from personsearch.train.run import training_data
@@ -30,12 +37,14 @@ class TeacherFiles:
         hierarchical: HDL's teacher, none without the block.
         detection: KD_det's.
         table: KD_reid's, and the file it is from.
+        crops: re-ID networks on crops.
         facts: for the run's record.
     """
 
     hierarchical: NetworkTeacher | None
     detection: NetworkTeacher | None
     table: tuple[LookupTableFile, Path] | None
+    crops: CropTeacher | None = None
     facts: dict[str, Any] = field(default_factory=dict)
 
 
@@ -79,7 +88,25 @@ def open_teachers(recipe: DistillRecipe, dataset: SearchDataset) -> TeacherFiles
             "width": found.table.shape[1],
             "identities_without_row": len(found.unseen),
         }
-    return TeacherFiles(hierarchical, detection, table, facts)
+    crops = None
+    if recipe.crops is not None:
+        networks = [_crop_network(one, main) for one in recipe.crops.networks]
+        crops = CropTeacher(networks, centres_of(networks, dataset, recipe.crops.centre_images))
+        facts["crop_teachers"] = [one.source for one in networks]
+    return TeacherFiles(hierarchical, detection, table, crops, facts)
+
+
+def _crop_network(settings: CropNetworkRecipe, main: Path) -> CropEmbedder:
+    file = expand_path(settings.file or str(main), where="crops.networks")
+    stated = settings.model_dump(exclude={"file", "preset", "output"}, exclude_none=True)
+    if settings.preset is not None and settings.preset not in REID_PRESETS:
+        raise InputError(
+            f"preset is `{settings.preset}`", where="crops.networks", expected=f"one of {', '.join(REID_PRESETS)}"
+        )
+    preset = {} if settings.preset is None else REID_PRESETS[settings.preset].model_dump()
+    pixels = validate(PixelInput, {**preset, **stated}, where=f"crops.networks, {file.name}")
+    # As many threads as torch beside it: two pools of them would fight for the same cores.
+    return CropEmbedder(open_network(file, torch.get_num_threads()), pixels, settings.output)
 
 
 def check_teacher(

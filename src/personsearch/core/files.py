@@ -1,16 +1,19 @@
-"""Write beside, then rename: a reader sees the old content or the new, never half of it."""
+"""Files and paths. Write beside, then rename: a reader sees the old content or the new, never half of it."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import os
+import re
 import shutil
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+from personsearch.core.errors import InputError
 
 
 def _beside(path: Path) -> Path:
@@ -67,3 +70,28 @@ def sha256_file(path: Path) -> str:
         for block in iter(lambda: file.read(1 << 20), b""):
             digest.update(block)
     return digest.hexdigest()
+
+
+def expand_path(value: str, *, where: str) -> Path:
+    """A path of a recipe or a specification, its environment variables (``${NAME}``) filled in.
+
+    Args:
+        value: as it was written.
+        where: the file and field, for the message.
+
+    Raises:
+        InputError: a variable is not set.
+    """
+
+    def variable(match: re.Match[str]) -> str:
+        name = match[1] or match[2]
+        if not os.environ.get(name):
+            raise InputError(
+                f"environment variable `{name}` is not set",
+                where=where,
+                expected=f"a folder, for `{value}`",
+                remedy=f"export {name}=/folder/with/the/data",
+            )
+        return os.environ[name]
+
+    return Path(re.sub(r"\$\{(\w+)\}|\$(\w+)", variable, value)).expanduser()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from personsearch.core.recipe import StrictModel
 
@@ -62,3 +62,39 @@ class LookupTableRecipe(StrictModel):
         description="none: a table of another width is refused; else a trained layer from the student's width to the "
         "table's, in the loss only: people are matched in the student's own space. orthogonal keeps every cosine",
     )
+
+
+class CropNetworkRecipe(StrictModel):
+    """A re-ID network on crops and its input, by preset or stated whole."""
+
+    file: str | None = Field(default=None, description=".onnx, or OpenVINO's .xml; none: the recipe's `teacher`")
+    preset: str | None = Field(default=None, description="input of a known network: osnet or retail-0288")
+    order: Literal["rgb", "bgr"] | None = Field(default=None, description="channels; this and the rest as PixelInput")
+    scale: float | None = Field(default=None, gt=0, description="pixels of 0..255 are divided by it first")
+    mean: tuple[float, float, float] | None = Field(default=None, description="subtracted after that")
+    std: tuple[float, float, float] | None = Field(default=None, description="divided by at last")
+    input_wh: tuple[int, int] | None = Field(default=None, description="pixels; none: the graph's own")
+    output: str | None = Field(default=None, description="name of the embedding; none: the only output")
+
+
+class CropTeacherRecipe(StrictModel):
+    """Re-ID networks on the crops of the people in a batch (`personsearch.distill.crop_teacher`); in neither paper."""
+
+    networks: tuple[CropNetworkRecipe, ...] = Field(
+        min_length=1, description="their embeddings are centred, normalised and concatenated"
+    )
+    lambda_embedding: float = Field(
+        default=10.0, ge=0, description="weight of 1 - cosine to the networks' embedding, a mean over people"
+    )
+    lambda_relation: float = Field(
+        default=0.0, ge=0, description="weight of the squared difference of cosines between people; any width"
+    )
+    centre_images: Annotated[int, Field(ge=1)] = Field(
+        default=200, description="frames whose people give each network's mean embedding"
+    )
+
+    @model_validator(mode="after")
+    def _something(self) -> CropTeacherRecipe:
+        if not self.lambda_embedding and not self.lambda_relation:
+            raise ValueError("lambda_embedding and lambda_relation are both 0: leave the block out")
+        return self

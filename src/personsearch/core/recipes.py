@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from personsearch.core.knowledge_recipes import DetectionTransferRecipe, LookupTableRecipe
+from personsearch.core.knowledge_recipes import CropTeacherRecipe, DetectionTransferRecipe, LookupTableRecipe
 from personsearch.core.model_recipes import (
     AttentionKind,
     DepthwiseTrunk,
@@ -28,6 +28,7 @@ from personsearch.core.recipe import StrictModel
 
 __all__ = [
     "AttentionKind",
+    "CropTeacherRecipe",
     "DataRecipe",
     "DepthwiseTrunk",
     "DetectionTransferRecipe",
@@ -183,15 +184,19 @@ class HierarchicalRecipe(StrictModel):
         return values
 
 
+_KNOWLEDGE = frozenset({"hierarchical", "detection", "lookup_table", "crops"})
+"""Blocks of a `DistillRecipe` that say what is learnt."""
+
+
 class DistillRecipe(TrainRecipe):
     """One student run under a teacher, or several: every block that is there adds up.
 
-    A recipe that names none of the three blocks has HDL's, ``hierarchical``, with its defaults.
+    A recipe that names none of these blocks has HDL's, ``hierarchical``, with its defaults.
     """
 
     teacher: str = Field(
         description="teacher checkpoint, of every block that names no other; a look-up table file where only "
-        "`lookup_table` is there"
+        "`lookup_table` is there, a re-ID network where only `crops` is"
     )
     teacher_precision: Literal["same", "float32", "bfloat16", "float16"] = Field(
         default="same", description="of the teachers' forward pass: as the student's, or a type of its own"
@@ -204,18 +209,19 @@ class DistillRecipe(TrainRecipe):
     hierarchical: HierarchicalRecipe | None = None
     detection: DetectionTransferRecipe | None = None
     lookup_table: LookupTableRecipe | None = None
+    crops: CropTeacherRecipe | None = None
 
     @model_validator(mode="before")
     @classmethod
     def _hierarchical_by_default(cls, values: Any) -> Any:
-        if isinstance(values, dict) and not {"hierarchical", "detection", "lookup_table"} & set(values):
+        if isinstance(values, dict) and not _KNOWLEDGE & set(values):
             return {**values, "hierarchical": {}}
         return values
 
     @model_validator(mode="after")
     def _some_knowledge(self) -> DistillRecipe:
-        if self.hierarchical is None and self.detection is None and self.lookup_table is None:
-            raise ValueError("at least one of hierarchical, detection and lookup_table")
+        if all(getattr(self, block) is None for block in _KNOWLEDGE):
+            raise ValueError(f"at least one of {', '.join(sorted(_KNOWLEDGE))}")
         return self
 
 

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import re
 from pathlib import Path
 from typing import Annotated
 
 from pydantic import Field, model_validator
 
-from personsearch.core.errors import InputError
+from personsearch.core.files import expand_path
 from personsearch.core.recipe import StrictModel, load_recipe
 from personsearch.data.cache import default_cache
 
@@ -93,7 +91,7 @@ def read_composite_spec(path: Path) -> CompositeSpec:
     spec = load_recipe(path, CompositeSpec)
 
     def resolved(value: str) -> str:
-        return str(path.parent / _expand(value, where=str(path)))
+        return str(path.parent / expand_path(value, where=str(path)))
 
     return spec.model_copy(
         update={
@@ -103,18 +101,3 @@ def read_composite_spec(path: Path) -> CompositeSpec:
             "cache": resolved(spec.cache) if spec.cache is not None else str(default_cache()),
         }
     )
-
-
-def _expand(value: str, *, where: str) -> Path:
-    def variable(match: re.Match[str]) -> str:
-        name = match[1] or match[2]
-        if not os.environ.get(name):
-            raise InputError(
-                f"environment variable `{name}` is not set",
-                where=where,
-                expected=f"a folder, for `{value}`",
-                remedy=f"export {name}=/folder/with/the/data",
-            )
-        return os.environ[name]
-
-    return Path(re.sub(r"\$\{(\w+)\}|\$(\w+)", variable, value)).expanduser()
