@@ -8,7 +8,7 @@ import shutil
 from datetime import datetime, timezone
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from personsearch.core.errors import InputError
 from personsearch.core.files import atomic_dir, atomic_file, sha256_file, write_json
@@ -16,8 +16,6 @@ from personsearch.core.manifest import MANIFEST_NAME, GraphFile, Manifest, read_
 from personsearch.core.recipe import validate
 from personsearch.export.model_card import CARD_NAME, model_card
 
-GraphName = Literal["search", "query"]
-GRAPHS: tuple[GraphName, ...] = ("search", "query")
 BUILDERS = ("edge-person-search", "torch", "onnx", "onnxscript", "onnxruntime")
 
 
@@ -95,13 +93,12 @@ def update_figures(
     return changed
 
 
-def graph_files(folder: Path) -> dict[GraphName, GraphFile]:
-    """Name, hash and size of the two graph files in ``folder``."""
-    files: dict[GraphName, GraphFile] = {}
-    for name in GRAPHS:
-        path = folder / f"{name}.onnx"
-        files[name] = GraphFile(file=path.name, sha256=sha256_file(path), bytes=path.stat().st_size)
-    return files
+def graph_files(folder: Path) -> dict[str, GraphFile]:
+    """Hash and size of every ``NAME.onnx`` in ``folder``, by name."""
+    return {
+        path.stem: GraphFile(file=path.name, sha256=sha256_file(path), bytes=path.stat().st_size)
+        for path in sorted(folder.glob("*.onnx"), reverse=True)  # search before query
+    }
 
 
 def builder_versions() -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -9,14 +10,14 @@ import pytest
 
 from personsearch.core.errors import InputError
 from personsearch.core.files import sha256_file
-from personsearch.core.manifest import GraphFile, Manifest, TrainingData, load_artifact, read_manifest
+from personsearch.core.manifest import GraphFile, Manifest, TrainingData, graph_name, load_artifact, read_manifest
 from personsearch.core.preprocess import Preprocess
 from personsearch.export import update_figures
 from personsearch.export.artifact import builder_versions, check_destination, graph_files, write_artifact
 from personsearch.export.model_card import model_card
 
 
-def manifest(graphs: dict[Any, GraphFile], **changes: Any) -> Manifest:
+def manifest(graphs: dict[str, GraphFile], **changes: Any) -> Manifest:
     content: dict[str, Any] = {
         "name": "tiny", "created": "2026-01-02T03:04:05Z", "preprocess": Preprocess(input_wh=(64, 48)),
         "max_detections": 4, "query_boxes": 2, "embedding_dim": 8, "score_threshold": 0.5, "match_threshold": 0.5,
@@ -124,3 +125,24 @@ def test_the_card_of_a_forced_artifact_says_so(graphs: Path) -> None:
     card = model_card(manifest(graph_files(graphs), parity=parity))
     assert "**Failed.**" in card
     assert "a box is 9.00 px off" in card
+
+
+def test_a_manifest_from_before_engines_reads_as_one_for_onnx_runtime(tmp_path: Path, graphs: Path) -> None:
+    out = tmp_path / "out"
+    write_artifact(out, graphs, manifest(graph_files(graphs)))
+    content = json.loads((out / "manifest.json").read_text())
+    for field in ("engine", "int8_flavour", "batches", "layout"):
+        del content[field]
+    (out / "manifest.json").write_text(json.dumps(content))
+    old = load_artifact(out)
+    assert (old.engine, old.int8_flavour, old.batches, old.layout) == ("onnxruntime", None, (1,), "joined")
+
+
+def test_batches_and_split_graphs_have_names_and_others_are_refused(graphs: Path) -> None:
+    assert (graph_name("search"), graph_name("search", 4)) == ("search", "search.b4")
+    one = graph_files(graphs)["search"]
+    for name in ("search.b4", "scene", "person"):
+        assert name in manifest({"search": one, name: one}).graphs
+    for name in ("search.b0", "search.b04", "serach", "search.4", "../search"):
+        with pytest.raises(ValueError, match="is none of search, query"):
+            manifest({"search": one, name: one})

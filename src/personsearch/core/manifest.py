@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from personsearch.core.errors import InputError
 from personsearch.core.files import sha256_file
@@ -15,13 +16,24 @@ from personsearch.core.recipe import StrictModel, validate
 
 MANIFEST_NAME = "manifest.json"
 
+EngineName = Literal["onnxruntime", "openvino", "tensorrt", "tensorrt-rtx"]
+Int8Flavour = Literal["u8s8", "s8s8"]
+GraphLayout = Literal["joined", "split"]
+_GRAPH_NAME = re.compile(r"(search|query|scene|person)(\.b[1-9][0-9]*)?")
+
+
+def graph_name(kind: str, batch: int = 1) -> str:
+    """Name of a graph in a manifest: its kind, and ``.bN`` where it takes N frames at a time (``search.b4``)."""
+    return kind if batch == 1 else f"{kind}.b{batch}"
+
 
 class GraphFile(StrictModel):
     """One graph of an artifact.
 
     ``search``: ``frames`` uint8 (B, H, W, 3) BGR letterboxed in; ``boxes`` (B, K, 4) xyxy input pixels, ``scores``
     (B, K) descending, ``embeddings`` (B, K, D) unit rows out; an unused row has score 0. ``query``: ``frames``
-    (1, H, W, 3) and ``boxes`` float32 (1, Q, 4) xyxy input pixels in, ``embeddings`` (1, Q, D) out.
+    (1, H, W, 3) and ``boxes`` float32 (1, Q, 4) xyxy input pixels in, ``embeddings`` (1, Q, D) out. Shapes are fixed:
+    B is 1, and N in a graph named ``search.bN``. Layout ``split`` has ``scene`` and ``person`` beside them.
     """
 
     file: str
@@ -51,7 +63,15 @@ class Manifest(StrictModel):
     match_threshold: float = Field(ge=-1, le=1, description="cosine above which a detection is reported as the query")
     precision: Literal["fp32", "fp16", "int8"]
     opset: int
-    graphs: dict[Literal["search", "query"], GraphFile]
+    graphs: dict[str, GraphFile] = Field(description="search, query, search.bN for N frames, scene and person if split")
+    engine: EngineName = Field(
+        "onnxruntime", description="what it was exported for; runs it where nobody names another"
+    )
+    int8_flavour: Int8Flavour | None = Field(default=None, description="int8: u8s8 for CPUs, s8s8 for TensorRT")
+    batches: tuple[Annotated[int, Field(gt=0)], ...] = Field(
+        default=(1,), description="frames a search graph takes, by graph"
+    )
+    layout: GraphLayout = "joined"
     training_data: tuple[TrainingData, ...]
     recipe: dict[str, Any] = Field(description="resolved recipe of the run that trained the weights")
     recipe_hash: str
@@ -59,6 +79,15 @@ class Manifest(StrictModel):
     builder: dict[str, str] = Field(description="library versions that wrote the graphs")
     parity: dict[str, Any] = Field(description="what the parity gate measured; `passed` is part of it")
     figures: dict[str, Any] = Field(default_factory=dict, description="accuracy and cost measured on this artifact")
+
+    @field_validator("graphs")
+    @classmethod
+    def _known_graphs(cls, graphs: dict[str, GraphFile]) -> dict[str, GraphFile]:
+        """Refuses a name no engine would look for."""
+        for name in graphs:
+            if _GRAPH_NAME.fullmatch(name) is None:
+                raise ValueError(f"graph `{name}` is none of search, query, scene, person or one of those with .bN")
+        return graphs
 
 
 def read_manifest(artifact: Path) -> Manifest:
