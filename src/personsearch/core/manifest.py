@@ -65,7 +65,7 @@ class Manifest(StrictModel):
     opset: int
     graphs: dict[str, GraphFile] = Field(description="search, query, search.bN for N frames, scene and person if split")
     engine: EngineName = Field(
-        "onnxruntime", description="what it was exported for; runs it where nobody names another"
+        default="onnxruntime", description="what it was exported for; runs it where nobody names another"
     )
     int8_flavour: Int8Flavour | None = Field(default=None, description="int8: u8s8 for CPUs, s8s8 for TensorRT")
     batches: tuple[Annotated[int, Field(gt=0)], ...] = Field(
