@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from personsearch.cli import bench_ablation, bench_composites, bench_latency, bench_loader, bench_training, require
+from personsearch.cli import bench_ablation, bench_composites, bench_flops, bench_latency, bench_loader, bench_training
 from personsearch.cli.bench_options import Json, Save, Threads, keep_record, open_model
 from personsearch.core.errors import InputError
 
@@ -18,52 +18,8 @@ app.command("ablation")(bench_ablation.ablation)
 app.command("loader")(bench_loader.loader)
 app.command("composites")(bench_composites.composites)
 app.command("training")(bench_training.training)
+app.command("flops")(bench_flops.flops)
 app.command("latency")(bench_latency.latency)
-
-
-@app.command()
-def flops(
-    model: Annotated[Path, typer.Argument(help="Recipe (.yaml), checkpoint, run folder or artifact folder.")],
-    save: Save = None,
-    as_json: Json = False,
-) -> None:
-    """Count the operations of a frame, scene and person apart.
-
-    Example: personsearch bench flops recipes/teacher/hdl_r50_cuhk.yaml
-    """
-    require("torch", "train", "counting operations")
-    from personsearch.benchmarks.flops import count_path
-
-    result = count_path(model)
-    if save is not None:
-        figures = {
-            "scene": (float(result.scene_macs), "MAC"),
-            "person": (float(result.person_macs), "MAC"),
-            "selection": (float(result.selection_macs), "MAC"),
-            "total": (float(result.total_macs), "MAC"),
-            "parameters": (float(result.parameters), "weights"),
-        }
-        settings = {
-            "convention": result.convention,
-            "source": result.source,
-            "persons": str(result.persons),
-            "input": f"{result.input_wh[0]}x{result.input_wh[1]}",
-        }
-        keep_record("flops", result.subject, figures, "", settings, save)
-    if as_json:
-        typer.echo(json.dumps({**result.model_dump(mode="json"), "total_macs": result.total_macs}, indent=2))
-        return
-    rows = [
-        ("scene, once a frame", result.scene_macs),
-        ("one person", result.person_macs),
-        ("selection (NMS, pooling)", result.selection_macs),
-        (f"frame with K = {result.persons}", result.total_macs),
-    ]
-    width, height = result.input_wh
-    typer.echo(f"{result.subject}, {width}x{height}, counted on the {result.source}; {result.convention}")
-    for title, macs in rows:
-        typer.echo(f"  {title:<22} {_scaled(macs, 'MAC'):>14} {_scaled(2 * macs, 'FLOP'):>15}")
-    typer.echo(f"  {'parameters':<22} {result.parameters / 1e6:>10.3f} M")
 
 
 @app.command()
@@ -155,13 +111,6 @@ def evaluator(
             f"  {name:<15} {run.queries:>6} queries  {run.detections:>7} detections  {run.images:>6} images  "
             f"{run.seconds:7.2f} s  peak {run.peak_gib:.2f} GiB ({run.input_gib:.2f} before)"
         )
-
-
-def _scaled(count: int, unit: str) -> str:
-    for factor, prefix in ((1e9, "G"), (1e6, "M")):
-        if count >= factor:
-            return f"{count / factor:.3f} {prefix}{unit}"
-    return f"{count} {unit}"
 
 
 @app.command()

@@ -1,15 +1,19 @@
-"""What the commands of ``personsearch bench`` have in common: options, sizes and the record."""
+"""What the commands of ``personsearch bench`` have in common: options, sizes, opening a model and the record."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from personsearch.cli import require
 from personsearch.core.errors import InputError
+
+if TYPE_CHECKING:
+    from personsearch.benchmarks.systems import SearchSystem
 
 Save = Annotated[Path | None, typer.Option(help="Folder for the JSON record of the figures.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON in place of the table.")]
@@ -24,6 +28,15 @@ def parse_size(text: str) -> tuple[int, int]:
     return int(width), int(height)
 
 
+def open_model(path: Path, threads: int | None) -> SearchSystem:
+    """A checkpoint or an artifact; `InputError` where it is neither, or what runs it is not installed."""
+    from personsearch.benchmarks.systems import checkpoint_file, open_system
+
+    if checkpoint_file(path) is not None:
+        require("torch", "train", "running a checkpoint")
+    return open_system(path, threads)
+
+
 def scaled(count: float, unit: str) -> str:
     """A count with a prefix, to three decimals."""
     for factor, prefix in ((1e9, "G"), (1e6, "M")):
@@ -32,7 +45,7 @@ def scaled(count: float, unit: str) -> str:
     return f"{count:g} {unit}"
 
 
-def record(
+def keep_record(
     kind: str,
     subject: str,
     figures: Mapping[str, tuple[float, str]],
