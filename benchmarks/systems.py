@@ -109,13 +109,21 @@ class EngineSystem:
         artifact: the folder.
         threads: CPU threads of one inference, or none for the engine's own choice.
         score_threshold: detections from this score on; none for the artifact's own.
+        engine: its name, or none for the one that the artifact was exported for.
 
     Raises:
-        InputError: not an artifact, or one that was changed.
+        InputError: not an artifact, one that was changed, or an engine that cannot run here.
     """
 
-    def __init__(self, artifact: Path, threads: int | None = None, score_threshold: float | None = None) -> None:
-        self.engine = open_engine(artifact, threads, score_threshold=score_threshold)
+    def __init__(
+        self,
+        artifact: Path,
+        threads: int | None = None,
+        score_threshold: float | None = None,
+        *,
+        engine: str | None = None,
+    ) -> None:
+        self.engine = open_engine(artifact, threads, engine=engine, score_threshold=score_threshold)
 
     @property
     def score_threshold(self) -> float:
@@ -136,20 +144,31 @@ class EngineSystem:
         return self.engine.embed(frame, boxes_xyxy)
 
 
-def open_system(path: Path, threads: int | None = None, *, score_threshold: float | None = None) -> SearchSystem:
+def open_system(
+    path: Path, threads: int | None = None, *, score_threshold: float | None = None, engine: str | None = None
+) -> SearchSystem:
     """Opens a checkpoint file, a run folder with a ``checkpoint.pt``, or an artifact folder.
 
     Args:
         path: of the model.
         threads: CPU threads of an engine; of torch, for the whole process.
         score_threshold: reports detections from this score on; none for the model's own.
+        engine: runs an artifact, or none for the one it was exported for (`personsearch.core.engine_names.ENGINES`).
 
     Raises:
-        InputError: none of these, or what is there is damaged.
+        InputError: none of these, what is there is damaged, the engine cannot run here, or an engine is named for a
+            checkpoint, which torch runs.
     """
     checkpoint = checkpoint_file(path)
     if checkpoint is None:
-        return EngineSystem(path, threads, score_threshold)
+        return EngineSystem(path, threads, score_threshold, engine=engine)
+    if engine is not None:
+        raise InputError(
+            f"engine {engine} runs artifacts",
+            where=str(path),
+            expected="an artifact folder",
+            remedy="make one with `personsearch export CHECKPOINT`, or leave --engine out",
+        )
     import torch
 
     from personsearch.models.checkpoint import load_model

@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Literal, Protocol
 
 from personsearch.core.detections import Detections, FloatArray
+from personsearch.core.engine_names import TENSORRT_ENGINES, engine_name, require_library
 from personsearch.core.errors import InputError
 from personsearch.core.geometry import Boxes
-from personsearch.core.manifest import Manifest
+from personsearch.core.manifest import Manifest, read_manifest
 from personsearch.core.preprocess import Frame
 
 Device = Literal["cpu", "cuda"]
@@ -90,26 +91,47 @@ def open_engine(
     artifact: Path | None = None,
     threads: int | None = None,
     *,
-    device: Device = "cpu",
+    engine: str | None = None,
+    device: Device | None = None,
     score_threshold: float | None = None,
+    rebuild: bool = False,
 ) -> Engine:
-    """Loads an artifact, its hashes checked first.
+    """Loads an artifact, its hashes checked first. Nothing is ever replaced by another engine or device in silence.
 
     Args:
         artifact: the folder, or none for the one that ships with the package.
-        threads: CPU threads inside one inference, or none for the engine's own choice.
-        device: ``cuda`` needs an ONNX Runtime with the CUDA provider; there is no silent way back to the CPU.
+        threads: CPU threads inside one inference, or none for the engine's own choice; TensorRT uses none.
+        engine: one of `personsearch.core.engine_names.ENGINES`, or none for the one the artifact was exported for.
+        device: none for the engine's own: the CPU, for TensorRT the GPU. ``cuda`` under ONNX Runtime needs a build with
+            the CUDA provider; OpenVINO runs on the CPU alone.
         score_threshold: reports detections from this score on; none for the manifest's. The graph gives the
             ``max_detections`` best of any score.
+        rebuild: for TensorRT, builds in the local cache what is missing there or cannot run here.
 
     Raises:
-        InputError: not an artifact, a file does not match its hash, a graph does not match the manifest, or the
-            device is not available.
+        InputError: not an artifact, a file does not match its hash, a graph does not match the manifest, the engine's
+            library is not installed, the device is not available, or (TensorRT) no engine in the local cache can run
+            here; each with what to do.
     """
-    # Imported here: the manifest and the sources are of use where ONNX Runtime is not.
-    from personsearch.runtime.onnx_engine import OnnxEngine
-
     if threads is not None and threads < 1:
         raise InputError(f"threads is {threads}", expected="at least 1")
     place = default_artifact() if artifact is None else artifact
-    return OnnxEngine(place, threads=threads, device=device, score_threshold=score_threshold)
+    name = engine_name(engine if engine is not None else read_manifest(place).engine)
+    require_library(name)
+    on_gpu = name in TENSORRT_ENGINES
+    if device is not None and device != ("cuda" if on_gpu else "cpu") and name != "onnxruntime":
+        raise InputError(
+            f"engine {name} does not run on {device}",
+            expected=f"device {'cuda' if on_gpu else 'cpu'}",
+            remedy="leave --device out",
+        )
+    # Imported here: the manifest and the sources are of use where the libraries are not.
+    if name == "openvino":
+        from personsearch.runtime.openvino_engine import OpenVinoEngine
+
+        return OpenVinoEngine(place, threads=threads, score_threshold=score_threshold)
+    if on_gpu:
+        raise InputError(f"engine {name} cannot be opened by this version", remedy="use --engine onnxruntime")
+    from personsearch.runtime.onnx_engine import OnnxEngine
+
+    return OnnxEngine(place, threads=threads, device=device or "cpu", score_threshold=score_threshold)
