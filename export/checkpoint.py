@@ -20,7 +20,7 @@ from personsearch.core.recipes import ExportRecipe
 from personsearch.export.artifact import builder_versions, check_destination, graph_files, utc_now, write_artifact
 from personsearch.export.frames import DatasetFrames, drawn_frames
 from personsearch.export.graphs import OnnxGraphs
-from personsearch.export.parity import DRIFTED_COPIES, Limits, references, run_gate
+from personsearch.export.parity import DRIFTED_COPIES, references, run_gate
 from personsearch.export.quantise import quantise_graphs
 from personsearch.export.to_onnx import write_query_graph, write_search_graph
 from personsearch.models import SearchModel
@@ -128,10 +128,10 @@ def _rows(model: SearchModel, recipe: ExportRecipe) -> int:
 
 def _gather(model: SearchModel, recipe: ExportRecipe, calibration: Path | None) -> _Frames:
     if calibration is None:
-        return _Frames([], drawn_frames(model.preprocess, recipe.gate_frames), "drawn")
+        return _Frames([], drawn_frames(model.preprocess, recipe.gate.frames), "drawn")
     dataset = DatasetFrames(calibration, model.preprocess)
     wanted = recipe.quantise.frames if recipe.precision == "int8" else 0
-    return _Frames(dataset.calibration(wanted), dataset.gate(recipe.gate_frames), dataset.name)
+    return _Frames(dataset.calibration(wanted), dataset.gate(recipe.gate.frames), dataset.name)
 
 
 def _build(model: SearchModel, recipe: ExportRecipe, frames: _Frames, folder: Path) -> dict[str, Any]:
@@ -154,7 +154,7 @@ def _build(model: SearchModel, recipe: ExportRecipe, frames: _Frames, folder: Pa
             references(search, query, copies=copies),
             OnnxGraphs(folder),
             frames.gate,
-            limits=Limits.of(recipe),
+            limits=recipe.gate.limits(recipe.precision),
             score_threshold=model.score_threshold,
             query_boxes=recipe.query_boxes,
             advance=lambda: progress.advance(note="parity gate"),

@@ -21,9 +21,9 @@ from numpy.typing import NDArray
 from torch import nn
 
 from personsearch.core.detections import FloatArray
+from personsearch.core.gate_recipe import ParityLimits
 from personsearch.core.geometry import box_iou
 from personsearch.core.preprocess import Frame
-from personsearch.core.recipes import ExportRecipe
 from personsearch.export.graphs import Graphs, Rows, TorchGraphs
 
 MATCH_IOU = 0.5
@@ -31,36 +31,6 @@ DRIFT = 1e-5
 DRIFTED_COPIES = 2
 MAX_UNSETTLED = 0.5
 ROWS_PER_FRAME = 4
-
-
-@dataclass(frozen=True)
-class Limits:
-    """What an engine is held to.
-
-    Attributes:
-        score_tolerance: a detection this close above the threshold may be missing on the other side.
-        min_matched: share of the reference's settled detections the engine must have.
-        max_box_difference_px: largest difference of a coordinate, input pixels; none where not held to one.
-        min_cosine: every embedding against its reference.
-        min_mean_cosine: their mean.
-        max_query_drop: how far the mean cosine between search and query embeddings of the same people may fall.
-    """
-
-    score_tolerance: float
-    min_matched: float
-    max_box_difference_px: float | None
-    min_cosine: float
-    min_mean_cosine: float
-    max_query_drop: float
-
-    @classmethod
-    def of(cls, recipe: ExportRecipe) -> Limits:
-        """The limits of the recipe's precision."""
-        if recipe.precision == "fp32":
-            cosine = recipe.min_embedding_cosine
-            return cls(0.01, 1.0, recipe.max_box_difference_px, cosine, cosine, 1 - cosine)
-        rounding = recipe.quantise
-        return cls(0.1, rounding.min_matched, None, -1.0, rounding.min_mean_cosine, 1 - rounding.min_mean_cosine)
 
 
 @dataclass
@@ -107,7 +77,7 @@ def match_boxes(first: FloatArray, second: FloatArray) -> list[tuple[int, int]]:
     return pairs
 
 
-def settled(rows: Rows, others: Sequence[Rows], limits: Limits) -> NDArray[np.bool_]:
+def settled(rows: Rows, others: Sequence[Rows], limits: ParityLimits) -> NDArray[np.bool_]:
     """``(K,)``: the rows that every one of ``others`` has too, within the limits on box and embedding."""
     stands = np.ones(len(rows), dtype=bool)
     for other in others:
@@ -122,7 +92,7 @@ def settled(rows: Rows, others: Sequence[Rows], limits: Limits) -> NDArray[np.bo
 
 
 def compare_rows(
-    answers: Sequence[Rows], engine: Rows, threshold: float, limits: Limits, measured: Measured
+    answers: Sequence[Rows], engine: Rows, threshold: float, limits: ParityLimits, measured: Measured
 ) -> list[tuple[int, int]]:
     """Adds one frame's differences to ``measured``.
 
@@ -196,7 +166,7 @@ def run_gate(
     engine: Graphs,
     frames: Sequence[Frame],
     *,
-    limits: Limits,
+    limits: ParityLimits,
     score_threshold: float,
     query_boxes: int,
     advance: Callable[[], object] = lambda: None,
@@ -232,7 +202,7 @@ def _take(rows: Rows, index: list[int]) -> Rows:
     return Rows(rows.boxes[index], rows.scores[index], rows.embeddings[index])
 
 
-def _report(measured: Measured, limits: Limits, threshold: float, frames: int) -> dict[str, Any]:
+def _report(measured: Measured, limits: ParityLimits, threshold: float, frames: int) -> dict[str, Any]:
     compared = len(measured.cosine)
     report: dict[str, Any] = {
         "frames": frames,
@@ -252,7 +222,7 @@ def _report(measured: Measured, limits: Limits, threshold: float, frames: int) -
             "engine": round(float(np.mean(measured.engine_search_to_query)), 6),
         }
     report["query_embedding_cosine"] = _spread(measured.query_cosine, low=True)
-    report["limits"] = {name: getattr(limits, name) for name in Limits.__dataclass_fields__}
+    report["limits"] = limits.model_dump(mode="json")
     report["failures"] = _failures(measured, limits)
     return {"passed": not report["failures"], **report}
 
@@ -268,7 +238,7 @@ def _spread(values: list[float], *, low: bool) -> dict[str, float]:
     return {name: round(value, 6) for name, value in figures.items()}
 
 
-def _failures(measured: Measured, limits: Limits) -> list[str]:
+def _failures(measured: Measured, limits: ParityLimits) -> list[str]:
     if not measured.rows:
         return ["no detection to compare"]
     if not measured.cosine:

@@ -11,6 +11,7 @@ import cv2
 import pytest
 
 from personsearch.benchmarks.demo import DemoOutcome, DemoSettings, run_demo, standard_settings
+from personsearch.core.gate_recipe import GateRecipe
 from personsearch.core.manifest import load_artifact
 from personsearch.core.recipes import ExportRecipe, QuantiseRecipe, TrainRecipe
 from personsearch.data.synthetic.settings import SyntheticSettings
@@ -57,7 +58,7 @@ def miniature() -> DemoSettings:
         teacher=smaller(standard.teacher),
         student=smaller(standard.student),
         control=smaller(standard.control),
-        export=ExportRecipe(gate_frames=4, quantise=QuantiseRecipe(frames=4)),
+        export=ExportRecipe(gate=GateRecipe(frames=4), quantise=QuantiseRecipe(frames=4)),
         latency_rounds=4,
         in_view_px=24.0,
         rankings=2,

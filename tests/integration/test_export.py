@@ -22,7 +22,7 @@ from personsearch.train import run_training
 SMALL_MODEL = {"trunk": {"kind": "depthwise", "stem_channels": 4, "channels": [4, 6, 8], "modules": 1},
                "anchor_heights": [32, 56], "rpn_channels": 8, "pool_size": 4, "pre_nms": 12, "proposals": 6,
                "rois_per_image": 8, "train_proposals": 16}  # fmt: skip
-QUICK = ["gate_frames=3", "query_boxes=2"]
+QUICK = ["gate.frames=3", "query_boxes=2"]
 
 
 @pytest.fixture(scope="module")
@@ -70,8 +70,9 @@ def test_the_artifact_is_complete_and_knows_its_origin(artifact: Path, checkpoin
 def test_int8_is_calibrated_gated_and_smaller(checkpoint: Path, artifact: Path, data: Path, tmp_path: Path) -> None:
     # A network trained for five steps has no margin between people: this checks the road, not the accuracy.
     recipe = tmp_path / "int8.yaml"
-    loose = {"frames": 4, "min_matched": 0.3, "min_mean_cosine": 0.5}
-    recipe.write_text(yaml.safe_dump({"precision": "int8", "quantise": loose}))
+    loose = {"min_matched": 0.3, "min_mean_cosine": 0.5}
+    content = {"precision": "int8", "quantise": {"frames": 4}, "gate": {"int8": loose}}
+    recipe.write_text(yaml.safe_dump(content))
     out = tmp_path / "int8"
     result = export(checkpoint, "--out", out, "--recipe", recipe, "--calibration", data, "--json", *QUICK)
     assert result.exit_code == 0, result.output
@@ -89,7 +90,7 @@ def test_a_failed_gate_leaves_what_was_there_and_force_replaces_it(
 ) -> None:
     out = Path(shutil.copytree(artifact, tmp_path / "artifact"))
     before = (out / "manifest.json").read_bytes()
-    impossible = [*QUICK, "min_embedding_cosine=1.0", "max_box_difference_px=0.00000001"]
+    impossible = [*QUICK, "gate.fp32.min_cosine=1.0", "gate.fp32.max_box_difference_px=0.00000001"]
     refused = export(checkpoint, "--out", out, *impossible)
     assert refused.exit_code == 1
     assert "parity gate failed" in refused.output

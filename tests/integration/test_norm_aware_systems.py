@@ -15,6 +15,7 @@ from tiny_runs import PERSON_COUNT, teacher_recipe, write_folder
 
 from personsearch.benchmarks.flops import count_path
 from personsearch.core.errors import InputError
+from personsearch.core.gate_recipe import GateRecipe
 from personsearch.core.manifest import load_artifact
 from personsearch.core.recipes import ExportRecipe, TrainRecipe
 from personsearch.export.checkpoint import export_checkpoint
@@ -78,7 +79,7 @@ def test_the_memories_are_in_the_checkpoint(trained: tuple[str, Path]) -> None:
 @pytest.fixture(scope="module")
 def artifact(trained: tuple[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("artifacts") / trained[0]
-    export_checkpoint(trained[1], out, ExportRecipe(gate_frames=3, query_boxes=2))
+    export_checkpoint(trained[1], out, ExportRecipe(gate=GateRecipe(frames=3), query_boxes=2))
     return out
 
 

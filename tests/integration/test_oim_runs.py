@@ -131,7 +131,7 @@ def test_interrupted_and_resumed_ends_with_the_same_weights_and_memories(root: P
     settings = recipe(root, OIM, epochs=3, batch_images=1, accumulate=2)
     whole = run_training(settings, tmp_path / "whole")
     dataset, run_dir = open_training_set(settings), tmp_path / "resumed"
-    model, _ = start_model(settings, PERSON_COUNT, run_dir, None)
+    model, _ = start_model(settings, dataset, run_dir, None)
     identity = RunIdentity(settings, PERSON_COUNT, training_data(dataset))
     with pytest.raises(KeyboardInterrupt):
         fit(
@@ -158,7 +158,7 @@ def test_a_detector_is_evaluated_as_a_detector(root: Path, detector_run: Path) -
 
 
 def test_oim_becomes_an_artifact_and_a_detector_does_not(oim_run: Path, detector_run: Path, tmp_path: Path) -> None:
-    arguments = ["--out", str(tmp_path / "artifact"), "gate_frames=2", "query_boxes=2"]
+    arguments = ["--out", str(tmp_path / "artifact"), "gate.frames=2", "query_boxes=2"]
     refused = CliRunner().invoke(app, ["export", str(detector_run), *arguments])
     assert isinstance(refused.exception, InputError)
     assert "is a detector and embeds nobody" in str(refused.exception)

@@ -12,12 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from personsearch.core.detections import FloatArray
+from personsearch.core.gate_recipe import GateRecipe
 from personsearch.core.preprocess import Frame
-from personsearch.core.recipes import ExportRecipe
 from personsearch.export.graphs import Graphs, OnnxGraphs, Rows, TorchGraphs
 from personsearch.export.parity import (
     DRIFT,
-    Limits,
     Measured,
     compare_rows,
     drifted,
@@ -27,7 +26,7 @@ from personsearch.export.parity import (
     run_gate,
 )
 
-LIMITS = Limits.of(ExportRecipe())
+LIMITS = GateRecipe().fp32
 BOXES = np.array([[0, 0, 20, 50], [60, 0, 80, 50], [100, 40, 120, 90]], dtype=np.float32)
 EYE = np.eye(4, dtype=np.float32)
 
@@ -120,11 +119,10 @@ def test_drift_is_small_and_leaves_the_network_alone() -> None:
     assert 0 < ratio.max() < 6 * DRIFT
 
 
-def judge(engine: Graphs, trunk: str, recipe: ExportRecipe | None = None) -> dict[str, object]:
+def judge(engine: Graphs, trunk: str) -> dict[str, object]:
     model = tiny_model(trunk)
     torch_graphs = references(model.deployable(ROWS), model.deployable_query(QUERY_BOXES))
-    limits = Limits.of(recipe or ExportRecipe())
-    return run_gate(torch_graphs, engine, scenes(4), limits=limits, score_threshold=0.5, query_boxes=QUERY_BOXES)
+    return run_gate(torch_graphs, engine, scenes(4), limits=LIMITS, score_threshold=0.5, query_boxes=QUERY_BOXES)
 
 
 @pytest.mark.parametrize("trunk", sorted(TRUNKS))

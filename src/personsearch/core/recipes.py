@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from personsearch.core.gate_recipe import GateRecipe
 from personsearch.core.knowledge_recipes import CropTeacherRecipe, DetectionTransferRecipe, LookupTableRecipe
 from personsearch.core.model_recipes import (
     AttentionKind,
@@ -240,8 +241,6 @@ class QuantiseRecipe(StrictModel):
         ),
         description="patterns of weight names (`.trunk.stem.0.weight`) whose convolutions stay float",
     )  # fmt: skip
-    min_matched: Fraction = Field(default=0.85, description="gate: share of torch's detections that int8 must find")
-    min_mean_cosine: Fraction = Field(default=0.9, description="gate: mean cosine to torch's embeddings")
 
 
 class ExportRecipe(StrictModel):
@@ -257,9 +256,7 @@ class ExportRecipe(StrictModel):
     opset: Annotated[int, Field(ge=18, le=20)] = Field(default=18, description="TensorRT 10.0's parser ends at 20")
     precision: Literal["fp32", "int8"] = "fp32"
     quantise: QuantiseRecipe = QuantiseRecipe()
-    gate_frames: Positive = Field(default=16, description="frames of the parity gate")
-    max_box_difference_px: float = Field(default=1.0, gt=0)
-    min_embedding_cosine: float = Field(default=0.999, gt=0, le=1)
+    gate: GateRecipe = GateRecipe()
 
     @model_validator(mode="after")
     def _check(self) -> ExportRecipe:
