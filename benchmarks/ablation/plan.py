@@ -9,12 +9,13 @@ from typing import Any
 
 from personsearch.benchmarks.ablation.recipe import AblationRecipe, Row, RunSpec, TeacherFile, merged, read_mapping
 from personsearch.core.errors import InputError
+from personsearch.core.files import expand_path
 from personsearch.core.recipe import validate
 from personsearch.core.recipes import DistillRecipe, TrainRecipe
 from personsearch.distill.run import check_detection, check_settings
 from personsearch.train.run_folder import CHECKPOINT_NAME
 
-KNOWLEDGE = ("hierarchical", "detection", "lookup_table")
+KNOWLEDGE = ("hierarchical", "detection", "lookup_table", "crops")
 
 
 @dataclass(frozen=True)
@@ -103,7 +104,7 @@ class _Resolver:
         for key, teacher in spec.teachers.items():
             found = self._teacher(teacher, place)
             if isinstance(found, TeacherFile):
-                path = Path(found.file)
+                path = expand_path(found.file, where=place)
                 files.append(path)
             else:
                 run = self.run(teacher, found, self.recipe.teacher_seed, (*below, name))
@@ -182,7 +183,7 @@ def plan_ablation(
     for run in plan.in_order() if teachers_there else ():
         for path in run.files:
             if not path.is_file():
-                expected = "a checkpoint or a look-up table"
+                expected = "a checkpoint, a look-up table or a re-ID network"
                 raise InputError(f"teacher of `{run.name}` is missing", where=str(path), expected=expected)
     return plan
 

@@ -53,7 +53,9 @@ class RunSpec(StrictModel):
 class TeacherFile(StrictModel):
     """A teacher that is there already."""
 
-    file: str = Field(description="checkpoint, or look-up table (.npz)")
+    file: str = Field(
+        description="checkpoint, look-up table (.npz) or re-ID network (.onnx, .xml); may hold ${VARIABLES}"
+    )
 
 
 def _kind_of(value: Any) -> str:
