@@ -1,10 +1,10 @@
 """The detection score from which on a detection counts: chosen on images held out from training, never on test.
 
 Held out can mean three things, and the result says which. (1) A split declared to be for validation, of which the
-model has seen nothing: the honest case. (2) A part of the split that the model was trained on, from a model that was
-trained on the rest of it; this project's training has no option for that, so make a data set of the rest. (3) A part
-of a split that the model was trained on as a whole (``seen_in_training``). It has seen these images: people are found
-there with higher scores than elsewhere, so that a threshold chosen there is rather too high for new images.
+model has seen nothing. (2) The part of its training split that the model's recipe held out (`data.hold_out`), known
+again by its labels. (3) A part of a split that the model was trained on as a whole (``seen_in_training``). It has seen
+these images: people are found there with higher scores than elsewhere, so that a threshold chosen there is rather too
+high for new images.
 """
 
 from __future__ import annotations
@@ -18,17 +18,19 @@ from pydantic import Field
 
 from personsearch.benchmarks.accuracy import EvaluationOptions, prepare_search
 from personsearch.benchmarks.collecting import Collected, collect
-from personsearch.benchmarks.hold_out import HeldOutImages, HoldOut, Unit
 from personsearch.benchmarks.systems import SearchSystem, checkpoint_file
 from personsearch.core.errors import InputError
-from personsearch.core.manifest import read_manifest
+from personsearch.core.manifest import HeldOutUnit, TrainingData, read_manifest
 from personsearch.core.recipe import StrictModel
 from personsearch.data import SearchDataset
+from personsearch.data.hold_out import HeldOutImages, HoldOut, RemainingImages, held_out_part, hold_out
 from personsearch.evaluation import detection_scores
 
 Criterion = Literal["search", "detection"]
 CRITERIA: tuple[Criterion, ...] = ("search", "detection")
 THRESHOLDS = tuple(round(0.05 * step, 2) for step in range(1, 20))
+TRAINING_SHARE = 0.2
+"""Of a training split that the model was trained on as a whole."""
 TOLERANCE = 0.001
 """Of two thresholds whose figures differ by less than this, the higher one: fewer detections, and nothing lost."""
 _VALIDATION = ("val", "dev", "holdout", "hold-out", "hold_out", "heldout", "held-out", "held_out")
@@ -53,12 +55,16 @@ class ScoreCalibration(StrictModel):
     criterion: Criterion = Field(description="search: highest mAP; detection: highest F1")
     dataset: str
     split: str
-    seen_in_training: bool = Field(description="the model was trained on this split, see the module")
-    unit: Unit = Field(description="what was held out whole")
+    seen_in_training: bool = Field(description="the model was trained on these images, see the module")
+    unit: HeldOutUnit = Field(description="what was held out whole")
     groups: int = Field(description="number of these")
     images: int = Field(description="held out")
     split_images: int
     queries: int
+    identities: int = Field(description="that stand in the images held out")
+    trained_identities: int | None = Field(
+        description="of these, whom the model was trained on, in these images or others; none for another split"
+    )
     protocol: str
     options: EvaluationOptions
     seed: int
@@ -67,14 +73,26 @@ class ScoreCalibration(StrictModel):
 
 @dataclass(frozen=True)
 class TrainingFacts:
-    """What a model says that it was trained on."""
+    """What a model says that it was trained on.
 
-    names: tuple[str, ...]
+    Attributes:
+        data: the data sets; of the first one people are learnt.
+        split: of that one.
+        skip_bad: images that could not be read were passed over.
+    """
+
+    data: tuple[TrainingData, ...]
     split: str
+    skip_bad: bool = False
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Of the data sets."""
+        return tuple(one.name for one in self.data)
 
 
 def training_facts(model: Path) -> TrainingFacts:
-    """Names of data sets and the split from a checkpoint or an artifact.
+    """Data sets, split and what was held out of it, from a checkpoint or an artifact.
 
     Raises:
         InputError: it is neither.
@@ -83,7 +101,8 @@ def training_facts(model: Path) -> TrainingFacts:
     if checkpoint is None:
         manifest = read_manifest(model)
         data = manifest.recipe.get("data", {})
-        return TrainingFacts(tuple(one.name for one in manifest.training_data), str(data.get("split", "train")))
+        split, skip_bad = str(data.get("split", "train")), bool(data.get("skip_bad", False))
+        return TrainingFacts(manifest.training_data, split, skip_bad)
     if checkpoint.suffix == ".npz":
         raise InputError(
             "holds detections, and nothing below their threshold",
@@ -93,7 +112,77 @@ def training_facts(model: Path) -> TrainingFacts:
     from personsearch.models.checkpoint import read_checkpoint
 
     content = read_checkpoint(checkpoint)
-    return TrainingFacts(tuple(one.name for one in content.data), content.recipe.data.split)
+    return TrainingFacts(content.data, content.recipe.data.split, content.recipe.data.skip_bad)
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """Images to choose a threshold on.
+
+    Attributes:
+        held_out: which they are.
+        seen: the model was trained on them.
+        trained_people: identities in the split, by their numbers there, whom it was trained on; none where this is
+            not the split that it was trained on.
+    """
+
+    held_out: HoldOut
+    seen: bool
+    trained_people: frozenset[int] | None = None
+
+
+def choose_images(
+    facts: TrainingFacts,
+    dataset: SearchDataset,
+    split: str,
+    *,
+    share: float | None = None,
+    seed: int | None = None,
+    declared: bool = False,
+) -> Chosen:
+    """The images of a split on which a threshold may be chosen.
+
+    Where the model's recipe held out a part of this split, it is that part; else ``share`` of the split, which is 0.2
+    of one that the model was trained on, and all of another.
+
+    Args:
+        facts: of the model.
+        dataset: the split.
+        split: its name.
+        share: of its images; none for the above.
+        seed: of the choice; none for the recipe's, or 0.
+        declared: see `check_split`.
+
+    Raises:
+        InputError: see `check_split` and `hold_out`; ``share`` or ``seed`` is not the recipe's, or the data set is not
+            the one that the model was trained on.
+    """
+    if not check_split(facts, dataset, split, declared=declared):
+        return Chosen(hold_out(dataset, 1.0 if share is None else share, seed or 0), seen=False)
+    entry = next(one for one in facts.data if one.name == dataset.name)
+    if entry.held_out is None:
+        held_out = hold_out(dataset, TRAINING_SHARE if share is None else share, seed or 0)
+        return Chosen(held_out, seen=True, trained_people=frozenset(range(dataset.person_count)))
+    wanted = entry.held_out.share, entry.held_out.seed
+    asked = wanted[0] if share is None else share, wanted[1] if seed is None else seed
+    if asked != wanted:
+        raise InputError(
+            f"--hold-out {asked[0]:g} --seed {asked[1]} is not what training held out",
+            where=f"{dataset.name}, split {split}",
+            expected=f"--hold-out {wanted[0]:g} --seed {wanted[1]}, as its recipe: other images it has seen",
+            remedy="leave both options out",
+        )
+    held_out = hold_out(dataset, *wanted, skip_bad=facts.skip_bad)
+    rest = RemainingImages(dataset, held_out, skip_bad=facts.skip_bad)
+    if held_out_part(dataset, held_out) != entry.held_out or rest.person_count != entry.identities:
+        raise InputError(
+            f"holds out {len(held_out.images)} images, {rest.person_count} identities are left, with other labels than "
+            f"in training ({entry.held_out.images} images, {entry.identities} identities)",
+            where=f"{dataset.name}, split {split}",
+            expected="the data set that the model was trained on, unchanged",
+            remedy="restore it, or name a split for validation",
+        )
+    return Chosen(held_out, seen=False, trained_people=frozenset(rest.person_ids.tolist()))
 
 
 def check_split(facts: TrainingFacts, dataset: SearchDataset, split: str, *, declared: bool) -> bool:
@@ -130,29 +219,25 @@ def check_split(facts: TrainingFacts, dataset: SearchDataset, split: str, *, dec
 def calibrate_score(
     system: SearchSystem,
     dataset: SearchDataset,
-    held_out: HoldOut,
+    chosen: Chosen,
     *,
     name: str,
     split: str,
-    seen_in_training: bool,
     criterion: Criterion = "search",
     options: EvaluationOptions | None = None,
     thresholds: Sequence[float] = THRESHOLDS,
-    seed: int = 0,
 ) -> ScoreCalibration:
     """Measures each threshold on the images held out and takes the one with the best figure.
 
     Args:
         system: reports detections from the lowest of the thresholds on.
         dataset: the split.
-        held_out: see `personsearch.benchmarks.hold_out.hold_out`.
+        chosen: its images, see `choose_images`.
         name: of the system.
-        split: its name, which `check_split` has let pass.
-        seen_in_training: what that returned.
+        split: the split's name.
         criterion: ``search``: mAP; ``detection``: F1.
         options: how queries are searched; none for the defaults.
         thresholds: candidates; the highest is taken of those within 0.001 of the best.
-        seed: of the choice of images, for the record.
 
     Raises:
         InputError: nobody is labelled there, or the criterion is ``search`` and nobody can be searched.
@@ -161,7 +246,9 @@ def calibrate_score(
     if system.score_threshold > min(thresholds):
         raise ValueError(f"the system reports nothing below {system.score_threshold:g}, asked for {min(thresholds):g}")
     options = options or EvaluationOptions()
+    held_out = chosen.held_out
     images = HeldOutImages(dataset, held_out)
+    people = {int(person) for index in range(len(images)) for person in images[index].person_ids if person >= 0}
     where = f"{dataset.name}, split {split}, {len(images)} images held out"
     if criterion == "search" and not images.queries:
         raise InputError(
@@ -173,21 +260,23 @@ def calibrate_score(
     except ValueError as error:
         raise InputError(str(error), where=where) from None
     values = [one.f1 if criterion == "detection" else one.mean_ap or 0.0 for one in figures]
-    chosen = max(row for row, value in enumerate(values) if value >= max(values) - TOLERANCE)
+    best = max(row for row, value in enumerate(values) if value >= max(values) - TOLERANCE)
     return ScoreCalibration(
-        threshold=figures[chosen].threshold,
+        threshold=figures[best].threshold,
         criterion=criterion,
         dataset=dataset.name,
         split=split,
-        seen_in_training=seen_in_training,
+        seen_in_training=chosen.seen,
         unit=held_out.unit,
         groups=held_out.groups,
         images=len(images),
         split_images=len(dataset),
         queries=len(images.queries),
+        identities=len(people),
+        trained_identities=None if chosen.trained_people is None else len(people & chosen.trained_people),
         protocol=images.protocol,
         options=options,
-        seed=seed,
+        seed=held_out.seed,
         figures=figures,
     )
 

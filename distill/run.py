@@ -54,7 +54,7 @@ def run_distillation(recipe: DistillRecipe, run_dir: Path, *, resume: bool = Fal
     check_batch(recipe, len(dataset), fabric.world_size)
     networks = {part for part in (teachers.hierarchical, teachers.detection) if part is not None}  # often one
     check_run_memory(recipe, dataset.person_count, fabric, networks)
-    student, facts = start_model(recipe, dataset.person_count, run_dir, saved)
+    student, facts = start_model(recipe, dataset, run_dir, saved)
     facts |= teachers.facts
     task = DistillationTask(student, knowledge_of(recipe, student, teachers), loss_weights=recipe.loss_weights)
     if recipe.teacher_cache is not None:

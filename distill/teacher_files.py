@@ -23,6 +23,7 @@ from personsearch.distill.sources.network import open_network
 from personsearch.distill.sources.pixels import PixelInput
 from personsearch.distill.teachers import NetworkTeacher
 from personsearch.models.checkpoint import Checkpoint, load_model, read_checkpoint
+from personsearch.train.held_out import check_held_out
 from personsearch.train.run import training_data
 
 TABLE_SUFFIX = ".npz"
@@ -51,10 +52,12 @@ class TeacherFiles:
 def open_teachers(recipe: DistillRecipe, dataset: SearchDataset) -> TeacherFiles:
     """Opens every teacher of ``recipe``, each file once.
 
-    A detector needs no identities; all others have to know those of ``dataset``, in its order.
+    A detector needs no identities; all others have to know those of ``dataset``, in its order. None may have been
+    trained on images that ``recipe`` holds out.
 
     Raises:
-        InputError: a file is missing or of another kind, or a teacher's identities are not the data set's.
+        InputError: a file is missing or of another kind, a teacher's identities are not the data set's, or it has
+            seen what is held out.
     """
     opened: dict[Path, tuple[NetworkTeacher, Checkpoint]] = {}
     facts: dict[str, Any] = {}
@@ -75,11 +78,14 @@ def open_teachers(recipe: DistillRecipe, dataset: SearchDataset) -> TeacherFiles
         _check_names(checkpoint, main, dataset)
     if recipe.detection is not None:
         path = Path(recipe.detection.teacher or main)
-        detection, _ = network(path, "detection_teacher")
+        detection, checkpoint = network(path, "detection_teacher")
+        check_held_out(checkpoint, data[0], recipe, where=f"teacher {path}", same=False)
     if recipe.lookup_table is not None:
         path = Path(recipe.lookup_table.teacher or main)
         found = (
-            _table_file(path, dataset) if path.suffix == TABLE_SUFFIX else _table_of_checkpoint(path, recipe, dataset)
+            _table_file(path, recipe, dataset)
+            if path.suffix == TABLE_SUFFIX
+            else _table_of_checkpoint(path, recipe, dataset)
         )
         table = found, path
         facts["lookup_table"] = {
@@ -118,8 +124,9 @@ def check_teacher(
     other people fits in shape and teaches nonsense.
 
     Raises:
-        InputError: person count, data set or split differ.
+        InputError: person count, data set, split or what is held out of it differ.
     """
+    check_held_out(teacher, data[0], recipe, where=f"teacher {path}", same=True)
     split = teacher.recipe.data.split
     # Data that only lends boxes has no identities: a teacher may have seen more of them, or none.
     there, own = ([entry for entry in entries if entry.identities > 0] for entries in (teacher.data, data))
@@ -143,18 +150,27 @@ def _check_names(teacher: Checkpoint, path: Path, dataset: SearchDataset) -> Non
         check_identities(teacher.person_names, names, where=f"teacher {path}", whose="the teacher")
 
 
-def _table_file(path: Path, dataset: SearchDataset) -> LookupTableFile:
+def _table_file(path: Path, recipe: DistillRecipe, dataset: SearchDataset) -> LookupTableFile:
     found, names = read_lookup_table(path), person_names_of(dataset)
+    options = _hold_out_options(recipe)
+    remedy = "make it from this data set and split" + (f" with{options}" if options else "")
     if names or found.names:
-        check_identities(found.names, names, where=str(path), whose="the look-up table")
+        check_identities(found.names, names, where=str(path), whose="the look-up table", remedy=remedy)
     if len(found.table) != dataset.person_count:
         raise InputError(
             f"has rows for {len(found.table)} identities",
             where=str(path),
             expected=f"{dataset.person_count}, as {dataset.name} has",
-            remedy="make it from this data set and split",
+            remedy=remedy,
         )
     return found
+
+
+def _hold_out_options(recipe: DistillRecipe) -> str:
+    """What `personsearch table` has to be told so that its rows are for the images that ``recipe`` trains on."""
+    if not recipe.data.hold_out:
+        return ""
+    return f" --hold-out {recipe.data.hold_out:g} --hold-out-seed {recipe.data.hold_out_seed}"
 
 
 def _table_of_checkpoint(path: Path, recipe: DistillRecipe, dataset: SearchDataset) -> LookupTableFile:
@@ -167,7 +183,8 @@ def _table_of_checkpoint(path: Path, recipe: DistillRecipe, dataset: SearchDatas
             f"`{checkpoint.recipe.model.kind}` has no look-up table",
             where=f"teacher {path}",
             expected="a network trained with OIM, or a look-up table file (.npz)",
-            remedy=f"make a table of its embeddings: `personsearch table {path} {recipe.data.root} --out table.npz`",
+            remedy=f"make a table of its embeddings: `personsearch table {path} {recipe.data.root} --out table.npz"
+            f"{_hold_out_options(recipe)}`",
         )
     rows = state[_ROWS].numpy().astype(np.float32)
     lengths = np.linalg.norm(rows, axis=1, keepdims=True)

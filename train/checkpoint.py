@@ -74,7 +74,7 @@ def write_checkpoint(
         "model": dict(model),
         "person_count": identity.person_count,
         "person_names": list(identity.person_names),
-        "data": [entry.model_dump(mode="json") for entry in identity.data],
+        "data": [entry.model_dump(mode="json", exclude_none=True) for entry in identity.data],
         "task": task,
         "optimiser": optimiser,
         "scheduler": {"step": step},

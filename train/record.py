@@ -39,7 +39,7 @@ class RunRecord:
             "recipe_hash": recipe_hash(identity.recipe),
             "seed": identity.recipe.seed,
             "person_count": identity.person_count,
-            "data": [entry.model_dump(mode="json") for entry in identity.data],
+            "data": [entry.model_dump(mode="json", exclude_none=True) for entry in identity.data],
             "versions": _versions(),
             "machine": _machine(),
             **facts,

@@ -11,11 +11,13 @@ from personsearch.core.errors import InputError
 from personsearch.core.manifest import TrainingData
 from personsearch.core.recipes import FasterRCNNRecipe, TrainRecipe
 from personsearch.data import SearchDataset, open_dataset, person_names_of
+from personsearch.data.hold_out import RemainingImages, count_shared_files, hold_out
 from personsearch.data.loader import TrainingLoader
 from personsearch.data.mixed import MixedDataset
 from personsearch.models import SearchModel, build_model
-from personsearch.models.checkpoint import Checkpoint, load_model
+from personsearch.models.checkpoint import Checkpoint, load_model, read_checkpoint
 from personsearch.train.checkpoint import RunIdentity, load_matching_weights
+from personsearch.train.held_out import check_held_out
 from personsearch.train.loop import fit, open_fabric
 from personsearch.train.memory import check_run_memory
 from personsearch.train.run_folder import CHECKPOINT_NAME, open_run_folder
@@ -43,7 +45,7 @@ def run_training(recipe: TrainRecipe, run_dir: Path, *, resume: bool = False) ->
     fabric = open_fabric(recipe.precision)
     check_batch(recipe, len(dataset), fabric.world_size)
     check_run_memory(recipe, dataset.person_count, fabric)
-    model, facts = start_model(recipe, dataset.person_count, run_dir, saved)
+    model, facts = start_model(recipe, dataset, run_dir, saved)
     loader = training_batches(recipe, dataset, fabric.global_rank, fabric.world_size)
     facts["loader"] = loader.record  # grows with the run; each epoch's record shows it as it is then
     identity = RunIdentity(recipe, dataset.person_count, training_data(dataset), person_names_of(dataset))
@@ -52,16 +54,21 @@ def run_training(recipe: TrainRecipe, run_dir: Path, *, resume: bool = False) ->
 
 
 def open_training_set(recipe: TrainRecipe) -> SearchDataset:
-    """The data set of a recipe, with the boxes that it mixes in.
+    """The data set of a recipe without the images that it holds out, with the boxes that it mixes in.
 
     Raises:
-        InputError: there is none, no frame with boxes to mix in, or nobody in it has an identity where the network
-            learns identities.
+        InputError: there is none, no frame with boxes to mix in, one of these is held out, nothing can be held out of
+            this data set, or nobody in it has an identity where the network learns identities.
     """
-    dataset = open_dataset(Path(recipe.data.root), recipe.data.split)
+    whole = dataset = open_dataset(Path(recipe.data.root), recipe.data.split)
+    held_out = None
+    if recipe.data.hold_out:
+        skip_bad = recipe.data.skip_bad
+        held_out = hold_out(whole, recipe.data.hold_out, recipe.data.hold_out_seed, skip_bad=skip_bad)
+        dataset = RemainingImages(whole, held_out, skip_bad=skip_bad)
     if dataset.person_count == 0 and not isinstance(recipe.model, FasterRCNNRecipe):
         raise InputError(
-            f"split `{recipe.data.split}` labels no identity",
+            f"split `{recipe.data.split}` labels no identity{' that is not held out' if whole.person_count else ''}",
             where=recipe.data.root,
             expected="at least one person_id from 0",
         )
@@ -70,13 +77,21 @@ def open_training_set(recipe: TrainRecipe) -> SearchDataset:
     boxes = open_dataset(Path(recipe.data.boxes), "train")
     if len(boxes) == 0:
         raise InputError("has no images", where=recipe.data.boxes, expected="frames with boxes to mix in")
+    if held_out is not None and (shared := count_shared_files(whole, held_out.images, boxes)):
+        raise InputError(
+            f"shows {shared} of the {len(held_out.images)} images that `data.hold_out` leaves out",
+            where=f"data.boxes {recipe.data.boxes}",
+            remedy="label other frames, or leave out `data.hold_out`",
+        )
     return MixedDataset(dataset, [boxes], [recipe.data.boxes_share], recipe.seed)
 
 
 def training_data(dataset: SearchDataset) -> tuple[TrainingData, ...]:
     """What a checkpoint and a manifest say about the data; of a mix only the first part's identities are learnt."""
     if not isinstance(dataset, MixedDataset):
-        return (TrainingData(name=dataset.name, terms=dataset.terms, identities=dataset.person_count),)
+        held_out = dataset.held_out if isinstance(dataset, RemainingImages) else None
+        entry = TrainingData(name=dataset.name, terms=dataset.terms, identities=dataset.person_count, held_out=held_out)
+        return (entry,)
     first, *others = dataset.parts
     entries = list(training_data(first))
     for other in others:
@@ -88,18 +103,26 @@ def training_data(dataset: SearchDataset) -> tuple[TrainingData, ...]:
 
 
 def start_model(
-    recipe: TrainRecipe, person_count: int, run_dir: Path, saved: Checkpoint | None
+    recipe: TrainRecipe, dataset: SearchDataset, run_dir: Path, saved: Checkpoint | None
 ) -> tuple[SearchModel, dict[str, Any]]:
     """The network as the run starts or continues, and facts about it for the run's record.
 
     Raises:
-        InputError: weights to start from are missing or do not fit, or the saved run had another data set.
+        InputError: weights to start from are missing, do not fit or have seen what is held out, or the saved run had
+            another data set.
     """
     facts: dict[str, Any] = {}
+    person_count, data = dataset.person_count, training_data(dataset)
     if saved is not None:
         if saved.person_count != person_count:
             raise InputError(
                 f"was trained with {saved.person_count} identities, the data set has {person_count}",
+                where=str(run_dir / CHECKPOINT_NAME),
+                remedy="restore the data set or start in another --out",
+            )
+        if saved.data[0].held_out != data[0].held_out:
+            raise InputError(
+                "held out other images, or images with other labels, than the data set has now",
                 where=str(run_dir / CHECKPOINT_NAME),
                 remedy="restore the data set or start in another --out",
             )
@@ -108,7 +131,9 @@ def start_model(
         seed_torch(recipe.seed, "weights")
         model = build_model(recipe.model, recipe.preprocess, person_count)
         if recipe.init_from is not None:
-            transfer = load_matching_weights(model, Path(recipe.init_from))
+            origin = Path(recipe.init_from)
+            check_held_out(read_checkpoint(origin), data[0], recipe, where=f"init_from {origin}", same=False)
+            transfer = load_matching_weights(model, origin)
             facts["init_from"] = transfer.describe() or "every weight taken"
             note = f"weights from {recipe.init_from}: {facts['init_from']}"
             Console(stderr=True, soft_wrap=True).print(note, markup=False, highlight=False)

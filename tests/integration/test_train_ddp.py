@@ -92,7 +92,7 @@ def train_oim(recipe: TrainRecipe, run_dir: Path) -> dict[str, Tensor]:
     """The memories at the end, of this process."""
     dataset = open_training_set(recipe)
     fabric = open_fabric(recipe.precision)
-    model, _ = start_model(recipe, dataset.person_count, run_dir, None)
+    model, _ = start_model(recipe, dataset, run_dir, None)
     loader = training_batches(recipe, dataset, fabric.global_rank, fabric.world_size)
     identity = RunIdentity(recipe, dataset.person_count, training_data(dataset))
     fit(SearchTask(model, recipe.loss_weights), loader, identity, run_dir, fabric)

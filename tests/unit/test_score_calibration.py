@@ -11,114 +11,33 @@ import cv2
 import numpy as np
 import pytest
 import typer
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from frames_material import A, C, Frames, pairs
 from typer.testing import CliRunner
 
-from personsearch.benchmarks.hold_out import HeldOutImages, HoldOut, hold_out
-from personsearch.benchmarks.score_calibration import TrainingFacts, calibrate_score, check_split, training_facts
+from personsearch.benchmarks.score_calibration import (
+    Chosen,
+    TrainingFacts,
+    calibrate_score,
+    check_split,
+    choose_images,
+    training_facts,
+)
 from personsearch.cli.calibrate import calibrate as command
 from personsearch.core.detections import Detections, FloatArray
 from personsearch.core.errors import InputError
-from personsearch.core.manifest import read_manifest
-from personsearch.data import Query, Sample
+from personsearch.core.manifest import TrainingData, read_manifest
+from personsearch.data.hold_out import RemainingImages, held_out_part, hold_out
 from personsearch.export.artifact import update_figures
 from personsearch.runtime import StageTimes, open_engine
 
 ARTIFACT = Path(__file__).parents[2] / "artifacts" / "street-student-fp32"
-A, B, C = (0, 0, 40, 100), (60, 0, 100, 100), (120, 0, 160, 100)
 
 
-class Frames:
-    """For each image its camera and the ids of those who stand at A, B and C; the frame's grey level is its number."""
-
-    name, terms, person_count, protocol = "frames", "test", 50, "own"
-
-    def __init__(self, rows: Sequence[tuple[int, Sequence[int]]], queries: tuple[Query, ...] = ()) -> None:
-        self._rows, self.queries = rows, queries
-
-    def __len__(self) -> int:
-        return len(self._rows)
-
-    def __getitem__(self, index: int) -> Sample:
-        camera, ids = self._rows[index]
-        boxes = np.array([A, B, C][: len(ids)], np.float32).reshape(-1, 4)
-        return Sample(None, boxes, np.array(ids, np.int64), camera, index, (200, 100))
-
-    def frame_bgr(self, index: int) -> np.ndarray:
-        return np.full((100, 200, 3), index, np.uint8)
+def trained_on(name: str, split: str = "train") -> TrainingFacts:
+    return TrainingFacts((TrainingData(name=name, terms="test", identities=1),), split)
 
 
-def pairs(people: int) -> Frames:
-    """Each person in two images, seen by two cameras."""
-    return Frames([(index % 2, [index // 2]) for index in range(2 * people)])
-
-
-def test_whole_people_are_held_out_where_that_is_possible() -> None:
-    data = pairs(20)
-    result = hold_out(data, 0.25, seed=0)
-    assert (result.unit, result.groups, len(result.images)) == ("identities", 5, 10)
-    inside = {int(data[index].person_ids[0]) for index in result.images}
-    outside = {int(data[index].person_ids[0]) for index in range(len(data)) if index not in result.images}
-    assert not inside & outside
-    assert result == hold_out(data, 0.25, seed=0)
-    assert result != hold_out(data, 0.25, seed=1)
-
-
-def test_else_whole_cameras() -> None:
-    # Person 0 is everywhere, so that all images hang together.
-    data = Frames([(index % 5, [0, index]) for index in range(50)])
-    result = hold_out(data, 0.2, seed=0)
-    assert (result.unit, result.groups, len(result.images)) == ("cameras", 1, 10)
-    assert len({data[index].camera_id for index in result.images}) == 1
-
-
-def test_else_single_images() -> None:
-    result = hold_out(Frames([(0, [0]) for _ in range(40)]), 0.2, seed=0)
-    assert (result.unit, len(result.images)) == ("images", 8)
-
-
-def test_all_of_a_split() -> None:
-    result = hold_out(pairs(3), 1, seed=0)
-    assert (result.unit, result.images) == ("split", tuple(range(6)))
-    for share in (0, -1, 1.5, float("nan")):
-        with pytest.raises(InputError, match="--hold-out: share is"):
-            hold_out(pairs(3), share, seed=0)
-    with pytest.raises(InputError, match=r"0\.1 of 6 images is less than one"):
-        hold_out(pairs(3), 0.1, seed=0)
-
-
-@settings(deadline=None, max_examples=60)
-@given(st.integers(0, 5000), st.floats(0.1, 0.9))
-def test_groups_are_never_divided(seed: int, share: float) -> None:
-    rng = np.random.default_rng(seed)
-    data = Frames([(int(rng.integers(0, 6)), rng.integers(-1, 25, 2).tolist()) for _ in range(30)])
-    result = hold_out(data, share, seed)
-    inside = [data[index] for index in result.images]
-    outside = [data[index] for index in range(30) if index not in result.images]
-    assert inside
-    assert outside
-    if result.unit == "cameras":
-        assert not {one.camera_id for one in inside} & {one.camera_id for one in outside}
-    if result.unit == "identities":
-        known = [{int(i) for one in part for i in one.person_ids if i >= 0} for part in (inside, outside)]
-        assert not known[0] & known[1]
-    assert 0.5 * share * 30 <= len(inside) <= max(1.5 * share * 30, share * 30 + 1)
-
-
-def test_images_held_out_are_a_data_set_with_searches() -> None:
-    data = Frames([(0, [0, -1]), (0, [0]), (1, [0, 1]), (1, [2]), (0, [3])])
-    images = HeldOutImages(data, HoldOut((0, 1, 2, 4), "images", 4))
-    assert [images[index].frame_index for index in range(len(images))] == [0, 1, 2, 4]
-    assert images.frame_bgr(3)[0, 0, 0] == 4
-    # Person 0 once for each camera; 1 and 3 stand in one image only, 2 is not held out.
-    assert [(query.image_index, query.person_id) for query in images.queries] == [(0, 0), (2, 0)]
-    asked = (Query(1, np.array(A, np.float32), 0),)
-    whole = HeldOutImages(Frames([(0, [0]), (0, [0])], asked), HoldOut((0, 1), "split", 1))
-    assert (whole.queries, whole.protocol) == (asked, "own")
-
-
-FACTS = TrainingFacts(("frames",), "train")
+FACTS = trained_on("frames")
 
 
 def test_a_threshold_is_never_chosen_on_test() -> None:
@@ -126,14 +45,60 @@ def test_a_threshold_is_never_chosen_on_test() -> None:
     for split in ("test", "Test", "val-test", "testing"):
         for declared in (False, True):
             with pytest.raises(InputError, match=f"frames: split `{split}` is for testing"):
-                check_split(TrainingFacts(("frames",), split), data, split, declared=declared)
+                check_split(trained_on("frames", split), data, split, declared=declared)
     assert check_split(FACTS, data, "train", declared=False) is True
     assert check_split(FACTS, data, "val", declared=False) is False
     assert check_split(FACTS, data, "validation", declared=False) is False
     assert check_split(FACTS, data, "all", declared=True) is False
-    for facts, split in ((FACTS, "all"), (TrainingFacts(("other",), "train"), "train")):
+    for facts, split in ((FACTS, "all"), (trained_on("other"), "train")):
         with pytest.raises(InputError, match=f"split `{split}` is neither for validation nor"):
             check_split(facts, data, split, declared=False)
+
+
+def held_out_facts(data: Frames, share: float, seed: int) -> TrainingFacts:
+    """Of a model that was trained on ``data`` without a share of it."""
+    part = hold_out(data, share, seed)
+    identities = RemainingImages(data, part).person_count
+    entry = TrainingData(name="frames", terms="test", identities=identities, held_out=held_out_part(data, part))
+    return TrainingFacts((entry, TrainingData(name="boxes", terms="test", identities=0)), "train")
+
+
+def test_what_training_held_out_is_taken_and_was_not_seen() -> None:
+    data = pairs(20)
+    facts = held_out_facts(data, 0.2, seed=4)
+    chosen = choose_images(facts, data, "train")
+    assert chosen.held_out == hold_out(data, 0.2, 4)
+    assert not chosen.seen
+    inside = {int(data[index].person_ids[0]) for index in chosen.held_out.images}
+    assert chosen.trained_people == set(range(20)) - inside
+    assert choose_images(facts, data, "train", share=0.2, seed=4) == chosen
+    for asked in ({"share": 0.3}, {"seed": 0}, {"share": 1.0}):
+        with pytest.raises(InputError, match=r"is not what training held out; expected --hold-out 0\.2 --seed 4"):
+            choose_images(facts, data, "train", **asked)
+
+
+def test_where_training_held_nothing_out_a_part_was_seen() -> None:
+    data = pairs(20)
+    chosen = choose_images(FACTS, data, "train")
+    assert (chosen.seen, len(chosen.held_out.images)) == (True, 8)
+    assert chosen.held_out == choose_images(FACTS, data, "train", share=0.2, seed=0).held_out
+    other = choose_images(FACTS, data, "val")
+    assert (other.seen, other.held_out.unit, other.trained_people) == (False, "split", None)
+    # A second data set of the mix: what its name says was seen whole.
+    facts = held_out_facts(data, 0.2, seed=4)
+    lent = TrainingFacts((TrainingData(name="main", terms="test", identities=9, held_out=facts.data[0].held_out),
+                          TrainingData(name="frames", terms="test", identities=0)), "train")  # fmt: skip
+    assert choose_images(lent, data, "train").seen
+
+
+def test_another_data_set_of_the_same_name_is_not_taken_for_the_one_trained_on() -> None:
+    facts = held_out_facts(pairs(20), 0.2, seed=4)
+    rows = [(index % 2, [index // 2]) for index in range(40)]
+    kept = next(index for index in range(40) if index not in hold_out(pairs(20), 0.2, 4).images)
+    rows[kept] = (rows[kept][0], [40])  # somebody new, among the images that were trained on
+    for data in (pairs(21), Frames(rows)):
+        with pytest.raises(InputError, match=r"split train: holds out .* with other labels than in training"):
+            choose_images(facts, data, "train")
 
 
 class Scored:
@@ -164,10 +129,9 @@ def calibrate(system: Scored, criterion: str, data: Frames) -> tuple[float, list
     result = calibrate_score(
         system,
         data,
-        hold_out(data, 1, seed=0),
+        Chosen(hold_out(data, 1, seed=0), seen=False),
         name="scored",
         split="val",
-        seen_in_training=False,
         criterion="search" if criterion == "search" else "detection",
         thresholds=(0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9),
     )

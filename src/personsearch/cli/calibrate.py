@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from personsearch.benchmarks.score_calibration import ScoreCalibration
 
 CRITERIA = ("search", "detection")
-TRAINING_SHARE = 0.2
 
 
 def calibrate(
@@ -24,7 +23,8 @@ def calibrate(
     dataset: Annotated[Path, typer.Argument(help="Data set: folder or specification.")],
     split: Annotated[str, typer.Option(help="What the model was trained on, or a split for validation.")] = "train",
     hold_out: Annotated[
-        float | None, typer.Option(help="Share of the split's images; 0.2 of a training split, all of another.")
+        float | None,
+        typer.Option(help="Share of the images; what training held out, else 0.2 of its split, all of another."),
     ] = None,
     validation: Annotated[
         bool, typer.Option("--validation", help="Declare the split one for validation, whatever its name.")
@@ -33,7 +33,7 @@ def calibrate(
     mode: Annotated[str, typer.Option(help="As for evaluate.")] = "strict",
     query_features: Annotated[str, typer.Option(help="As for evaluate.")] = "gt_box",
     cws: Annotated[bool, typer.Option("--cws", help="As for evaluate.")] = False,
-    seed: Annotated[int, typer.Option(min=0, help="Of the choice of images.")] = 0,
+    seed: Annotated[int | None, typer.Option(min=0, help="Of the choice of images; training's, or 0.")] = None,
     threads: Annotated[int | None, typer.Option(min=1, help="CPU threads; the engine's choice if absent.")] = None,
     write: Annotated[bool, typer.Option("--write", help="Put the threshold into the artifact.")] = False,
     out: Annotated[Path | None, typer.Option(help="File (.svg) for the curve.")] = None,
@@ -41,13 +41,14 @@ def calibrate(
 ) -> None:
     """Choose the score from which on a detection counts, on images held out from training, never on test.
 
+    A model whose recipe has `data.hold_out` is measured on the images that it left out.
+
     Example: personsearch calibrate artifacts/street data/prw --split train --write
     """
     if criterion not in CRITERIA:
         raise InputError(f"--criterion is `{criterion}`", expected=f"one of {', '.join(CRITERIA)}")
     options = evaluation_options(mode, query_features, cws, None, False, None)
-    from personsearch.benchmarks.hold_out import hold_out as choose
-    from personsearch.benchmarks.score_calibration import THRESHOLDS, calibrate_score, check_split, training_facts
+    from personsearch.benchmarks.score_calibration import THRESHOLDS, calibrate_score, choose_images, training_facts
     from personsearch.benchmarks.systems import checkpoint_file, open_system, system_name
     from personsearch.data import open_dataset
 
@@ -63,19 +64,15 @@ def calibrate(
         if out.suffix.lower() != ".svg":
             raise InputError(f"suffix is {out.suffix}", where=f"--out {out}", expected=".svg")
     facts, opened = training_facts(model), open_dataset(dataset, split)
-    seen = check_split(facts, opened, split, declared=validation)
-    share = hold_out if hold_out is not None else TRAINING_SHARE if seen else 1.0
-    held_out = choose(opened, share, seed)
+    chosen = choose_images(facts, opened, split, share=hold_out, seed=seed, declared=validation)
     result = calibrate_score(
         open_system(model, threads, score_threshold=min(THRESHOLDS)),
         opened,
-        held_out,
+        chosen,
         name=system_name(model),
         split=split,
-        seen_in_training=seen,
         criterion="search" if criterion == "search" else "detection",
         options=options,
-        seed=seed,
     )
     if out is not None:
         _draw(result, out)
@@ -92,7 +89,7 @@ def calibrate(
 
 
 def _table(result: ScoreCalibration) -> str:
-    whole = "the whole split" if result.unit == "split" else f"{result.groups} {result.unit} held out"
+    whole = "the whole split" if result.unit == "split" else f"{_groups(result)} held out"
     lines = [
         f"{result.dataset}, split {result.split}: {result.images} of {result.split_images} images, {whole}, "
         f"{result.queries} queries",
@@ -110,7 +107,20 @@ def _table(result: ScoreCalibration) -> str:
     if result.seen_in_training:
         lines.append("  the model was trained on this split: unless these images were left out, it has seen them,")
         lines.append("  and the threshold is rather too high for new ones")
+    elif result.trained_identities:
+        lines.append(
+            f"  not seen in training, which left these images out; {result.trained_identities} of the "
+            f"{result.identities} people in them stand in others that it saw"
+        )
+    elif result.trained_identities is not None:
+        lines.append("  not seen in training, which left these images and everybody in them out")
     return "\n".join(lines)
+
+
+def _groups(result: ScoreCalibration) -> str:
+    if result.unit == "identities":
+        return f"{result.identities} identities in {result.groups} groups that share nobody"
+    return f"{result.groups} {result.unit}"
 
 
 def _draw(result: ScoreCalibration, out: Path) -> None:

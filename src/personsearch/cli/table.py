@@ -39,6 +39,10 @@ def table(
     out: Annotated[Path, typer.Option(help="File (.npz) to write.")],
     *,
     split: Annotated[str, typer.Option(help="Split whose identities are averaged.")] = "train",
+    hold_out: Annotated[
+        float, typer.Option(min=0, max=0.99, help="As `data.hold_out` of the recipe that the table is for.")
+    ] = 0.0,
+    hold_out_seed: Annotated[int, typer.Option(min=0, help="As its `data.hold_out_seed`.")] = 0,
     images: Annotated[
         int | None, typer.Option(min=1, help="Use so many frames, the first ones; all where absent.")
     ] = None,
@@ -74,6 +78,8 @@ def table(
     from personsearch.benchmarks.histogram import HistogramEmbedder
     from personsearch.core.lookup_table_file import LookupTableFile, write_lookup_table
     from personsearch.data import open_dataset, person_names_of
+    from personsearch.data.hold_out import RemainingImages
+    from personsearch.data.hold_out import hold_out as choose
     from personsearch.distill.lookup_table import open_embedder
     from personsearch.distill.sources.crop_embedder import REID_PRESETS, CropEmbedder
     from personsearch.distill.sources.identity_table import (
@@ -93,6 +99,8 @@ def table(
         pixels = pixel_input(REID_PRESETS, preset, input_, order, scale, mean, std)
         embedder = CropEmbedder(open_network(network, threads), pixels, output)
     opened = open_dataset(dataset, split)
+    if hold_out:
+        opened = RemainingImages(opened, choose(opened, hold_out, hold_out_seed))
     numbers = range(len(opened))[:images]
     with StageProgress("describing people", len(numbers)) as progress:
         crops = embed_people(
@@ -106,7 +114,9 @@ def table(
         crops["table"] = centred(crops["table"])
     rows, counts = average_identities(crops["table"])
     figures = {name: measure_separation(found) for name, found in crops.items()}
-    used = f"{len(numbers)} of {len(opened)} images of {opened.name}, split {split}{', centred' if centre else ''}"
+    used = f"{len(numbers)} of {len(opened)} images of {opened.name}, split {split}"
+    used += f" without {hold_out:g} held out (seed {hold_out_seed})" if hold_out else ""
+    used += ", centred" if centre else ""
     content = LookupTableFile(person_names_of(opened), rows, counts, f"{embedder.source}; {used}")
     write_lookup_table(out, content)
     few = [row for row, count in enumerate(counts.tolist()) if 0 < count < min_crops]

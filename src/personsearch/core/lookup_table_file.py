@@ -105,7 +105,14 @@ def read_lookup_table(path: Path) -> LookupTableFile:
         raise InputError("is not as documented", where=str(path), expected=expected, remedy=str(error)) from None
 
 
-def check_identities(given: Sequence[str], wanted: Sequence[str], *, where: str, whose: str) -> None:
+def check_identities(
+    given: Sequence[str],
+    wanted: Sequence[str],
+    *,
+    where: str,
+    whose: str,
+    remedy: str = "make it from this data set and split",
+) -> None:
     """Refuses a teacher's identities that are not, one by one and in this order, those of the training set.
 
     A list in another order fits in shape and teaches every person somebody else's row.
@@ -115,6 +122,7 @@ def check_identities(given: Sequence[str], wanted: Sequence[str], *, where: str,
         wanted: names of the training set's, by person id.
         where: the file at fault.
         whose: what the list belongs to, for the message: ``the look-up table``.
+        remedy: what to do about it.
 
     Raises:
         InputError: the lists differ; names the first position at which they do, and both names there.
@@ -125,7 +133,7 @@ def check_identities(given: Sequence[str], wanted: Sequence[str], *, where: str,
                 f"identity {position} of {whose} is `{there}`, of the data set `{here}`",
                 where=where,
                 expected=f"the data set's {len(wanted)} identities in its order",
-                remedy="make it from this data set and split",
+                remedy=remedy,
             )
     if len(given) != len(wanted):
         position = min(len(given), len(wanted))
@@ -135,5 +143,5 @@ def check_identities(given: Sequence[str], wanted: Sequence[str], *, where: str,
             f"identity {position} of {whose} is {there}, of the data set {here}",
             where=where,
             expected=f"the data set's {len(wanted)} identities in its order",
-            remedy=f"{whose} has {len(given)}; make it from this data set and split",
+            remedy=f"{whose} has {len(given)}; {remedy}",
         )

@@ -27,6 +27,9 @@ def graph_name(kind: str, batch: int = 1) -> str:
     return kind if batch == 1 else f"{kind}.b{batch}"
 
 
+HeldOutUnit = Literal["split", "identities", "cameras", "images"]
+
+
 class GraphFile(StrictModel):
     """One graph of an artifact.
 
@@ -41,12 +44,24 @@ class GraphFile(StrictModel):
     bytes: int = Field(gt=0)
 
 
+class HeldOutPart(StrictModel):
+    """Images of a data set that training left out (`personsearch.data.hold_out`), by `data.hold_out` of its recipe."""
+
+    share: float = Field(gt=0, le=1, description="that was asked for")
+    seed: int = Field(ge=0, description="of the choice")
+    unit: HeldOutUnit = Field(description="what was held out whole")
+    groups: int = Field(gt=0, description="number of these")
+    images: int = Field(gt=0)
+    sha256: str = Field(description="of their names and labels, to know them again")
+
+
 class TrainingData(StrictModel):
     """What the weights were trained on, and under which terms."""
 
     name: str
     terms: str
-    identities: int = Field(ge=0)
+    identities: int = Field(ge=0, description="that were learnt; nobody who stands only in images held out")
+    held_out: HeldOutPart | None = Field(default=None, description="images that training never showed")
 
 
 class Manifest(StrictModel):

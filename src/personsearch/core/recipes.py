@@ -54,6 +54,14 @@ class DataRecipe(StrictModel):
 
     root: str = Field(description="data set folder (see docs/conventions.md) or a composite specification file")
     split: str = "train"
+    hold_out: Annotated[float, Field(ge=0, lt=1)] = Field(
+        default=0.0,
+        description="share of the split's images that training leaves out: whole people where possible, else whole "
+        "cameras, else single images; `personsearch calibrate` chooses a threshold on them",
+    )
+    hold_out_seed: Annotated[int, Field(ge=0)] = Field(
+        default=0, description="of that choice: runs of any `seed` leave out the same images"
+    )
     boxes: str | None = Field(
         default=None,
         description="data set folder mixed in for detection alone, such as `personsearch boxes` writes; nobody in it "
