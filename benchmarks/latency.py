@@ -101,12 +101,12 @@ def percentiles(times_ms: Sequence[float]) -> Percentiles:
     return Percentiles(p50_ms=p50, p90_ms=p90, p99_ms=p99)
 
 
-def settled(times_ms: Sequence[float]) -> bool:
-    """Whether the medians of the last two windows of four differ by at most a twentieth."""
-    if len(times_ms) < 2 * WINDOW:
+def settled(times_ms: Sequence[float], window: int = WINDOW, tolerance: float = SETTLED) -> bool:
+    """Whether the medians of the last two windows differ by at most the share ``tolerance`` of the earlier one."""
+    if len(times_ms) < 2 * window:
         return False
-    before = statistics.median(times_ms[-2 * WINDOW : -WINDOW])
-    return abs(statistics.median(times_ms[-WINDOW:]) - before) <= SETTLED * before
+    before = statistics.median(times_ms[-2 * window : -window])
+    return abs(statistics.median(times_ms[-window:]) - before) <= tolerance * before
 
 
 def generated_frames(count: int, frame_wh: tuple[int, int], seed: int = 0) -> list[Frame]:

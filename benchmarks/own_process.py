@@ -134,6 +134,7 @@ def _serve(connection: Connection, make: Callable[..., Any], arguments: tuple[An
 
 
 def _reply(connection: Connection, work: Callable[[], Any]) -> None:
+    answer: tuple[str, Any]
     try:
         answer = ("value", work())
     except InputError as error:

@@ -22,11 +22,16 @@ DEFAULT_NAME = "default.json"
 
 @dataclass(frozen=True)
 class StageTimes:
-    """Measured wall time of one `Engine.infer` call, in milliseconds, all its frames together."""
+    """Measured wall time of one `Engine.infer` call, in milliseconds, all its frames together.
+
+    ``transfer_ms`` is the part of ``infer_ms`` in which frames go to a device and results come back; none where there
+    is no device, or where its copies are not measured apart.
+    """
 
     preprocess_ms: float = 0.0
     infer_ms: float = 0.0
     postprocess_ms: float = 0.0
+    transfer_ms: float | None = None
 
 
 class Engine(Protocol):
