@@ -45,9 +45,19 @@ def test_else_whole_cameras() -> None:
     assert len({data[index].camera_id for index in result.images}) == 1
 
 
-def test_else_single_images() -> None:
-    result = hold_out(Frames([(0, [0]) for _ in range(40)]), 0.2, seed=0)
-    assert (result.unit, len(result.images)) == ("images", 8)
+def test_else_a_stretch_of_each_camera() -> None:
+    data = Frames([(0, [0]) for _ in range(40)])
+    result = hold_out(data, 0.2, seed=0)
+    assert (result.unit, result.groups, len(result.images)) == ("stretches", 1, 8)
+    assert np.diff(result.images).tolist() == [1] * 7
+    assert result != hold_out(data, 0.2, seed=1)
+    # Two cameras take turns, each of them larger than what is wanted.
+    both = hold_out(Frames([(index % 2, [0]) for index in range(40)]), 0.2, seed=0)
+    assert (both.unit, both.groups, len(both.images)) == ("stretches", 2, 8)
+    for camera in (0, 1):
+        assert np.diff([index for index in both.images if index % 2 == camera]).tolist() == [2] * 3
+    # Of two images one, wherever the frame's number puts it.
+    assert len(hold_out(Frames([(0, [0]), (0, [0])]), 0.9, seed=0).images) == 1
 
 
 def test_all_of_a_split() -> None:
@@ -80,7 +90,7 @@ def test_groups_are_never_divided(seed: int, share: float) -> None:
 
 def test_images_held_out_are_a_data_set_with_searches() -> None:
     data = Frames([(0, [0, -1]), (0, [0]), (1, [0, 1]), (1, [2]), (0, [3])])
-    images = HeldOutImages(data, HoldOut((0, 1, 2, 4), "images", 4))
+    images = HeldOutImages(data, HoldOut((0, 1, 2, 4), "stretches", 1))
     assert [images[index].frame_index for index in range(len(images))] == [0, 1, 2, 4]
     assert images.frame_bgr(3)[0, 0, 0] == 4
     # Person 0 once for each camera; 1 and 3 stand in one image only, 2 is not held out.
@@ -117,7 +127,7 @@ def test_what_remains_is_a_data_set_with_identities_of_its_own() -> None:
     assert (rest.person_count, rest.person_ids.tolist()) == (3, [7, 9, 12])
     assert person_names_of(rest) == ("p7", "p9", "p12")
     assert data[0].person_ids.tolist() == [7, -1]
-    assert person_names_of(RemainingImages(Frames([(0, [4]), (0, [4])]), HoldOut((0,), "images", 1))) == ()
+    assert person_names_of(RemainingImages(Frames([(0, [4]), (0, [4])]), HoldOut((0,), "stretches", 1))) == ()
     copied = pickle.loads(pickle.dumps(rest))  # as a spawned loader process gets it
     assert copied[1].person_ids.tolist() == [0, 1]
 
@@ -164,7 +174,7 @@ def test_labels_that_cannot_be_read_are_never_held_out() -> None:
     with pytest.raises(InputError, match="image 1: cannot be read"):
         hold_out(Named(rows, broken=True), 0.5, 0)
     with pytest.raises(InputError, match="image 1: cannot be read"):
-        RemainingImages(Named(rows, broken=True), HoldOut((0,), "images", 1))
+        RemainingImages(Named(rows, broken=True), HoldOut((0,), "stretches", 1))
 
 
 def test_nobody_with_an_identity_means_whole_cameras() -> None:

@@ -120,6 +120,8 @@ def _table(result: ScoreCalibration) -> str:
 def _groups(result: ScoreCalibration) -> str:
     if result.unit == "identities":
         return f"{result.identities} identities in {result.groups} groups that share nobody"
+    if result.unit == "stretches":
+        return f"consecutive frames of {result.groups} cameras"
     return f"{result.groups} {result.unit}"
 
 

@@ -27,7 +27,7 @@ def graph_name(kind: str, batch: int = 1) -> str:
     return kind if batch == 1 else f"{kind}.b{batch}"
 
 
-HeldOutUnit = Literal["split", "identities", "cameras", "images"]
+HeldOutUnit = Literal["split", "identities", "cameras", "stretches"]
 
 
 class GraphFile(StrictModel):

@@ -57,7 +57,7 @@ class DataRecipe(StrictModel):
     hold_out: Annotated[float, Field(ge=0, lt=1)] = Field(
         default=0.0,
         description="share of the split's images that training leaves out: whole people where possible, else whole "
-        "cameras, else single images; `personsearch calibrate` chooses a threshold on them",
+        "cameras, else a stretch of each camera's frames; `personsearch calibrate` chooses a threshold on them",
     )
     hold_out_seed: Annotated[int, Field(ge=0)] = Field(
         default=0, description="of that choice: runs of any `seed` leave out the same images"

@@ -2,8 +2,8 @@
 
 Two images of one person, or of one camera, are no independent witnesses. So images are divided into groups that share
 no identity; where these are too large to make a part of the size that was asked for (in PRW all images hang together),
-into cameras; and only where there is a single camera into single images. `HeldOutImages` is that part,
-`RemainingImages` what is left to train on.
+into cameras; and where these are too large as well, a stretch of each camera's frames is taken, as every other frame of
+a video would be known from its neighbours. `HeldOutImages` is that part, `RemainingImages` what is left to train on.
 """
 
 from __future__ import annotations
@@ -75,9 +75,9 @@ def hold_out(dataset: SearchDataset, share: float, seed: int, *, skip_bad: bool 
         images = indices[np.isin(group_of, chosen)]
         if _LEAST * target <= len(images) < count:
             return HoldOut(tuple(images.tolist()), unit, len(chosen), share, seed)
-    order = rng_for(seed, "hold out", "images").permutation(len(indices))
-    picked = np.sort(indices[order[: min(round(target), count - 1)]])
-    return HoldOut(tuple(picked.tolist()), "images", len(picked), share, seed)
+    stretches = _stretches(samples, min(round(target), len(samples) - 1), rng_for(seed, "hold out", "stretches"))
+    picked = np.sort(indices[np.concatenate(stretches)])
+    return HoldOut(tuple(picked.tolist()), "stretches", len(stretches), share, seed)
 
 
 class HeldOutImages:
@@ -238,6 +238,20 @@ def _ways(samples: Sequence[Sample]) -> list[tuple[HeldOutUnit, NDArray[np.int64
     if any((sample.person_ids >= 0).any() for sample in samples):  # else every image would be a group
         ways.insert(0, ("identities", _linked(samples)))
     return ways
+
+
+def _stretches(samples: Sequence[Sample], count: int, rng: np.random.Generator) -> list[IntArray]:
+    """``count`` samples in all: of each camera its share of them, consecutive frames from a random one on."""
+    order = np.array(sorted(range(len(samples)), key=lambda row: (samples[row].camera_id, samples[row].frame_index)))
+    cameras = np.array([samples[row].camera_id for row in order])
+    ends = np.append(np.flatnonzero(np.diff(cameras)) + 1, len(order))
+    quotas = np.diff(np.round(ends * count / len(order)).astype(np.int64), prepend=0)  # add up to `count`
+    found = []
+    for end, size, quota in zip(ends, np.diff(ends, prepend=0), quotas, strict=True):
+        first = end - size + int(rng.integers(size - quota + 1))
+        if quota:
+            found.append(order[first : first + quota])
+    return found
 
 
 def _choose(sizes: NDArray[np.int64], target: float, rng: np.random.Generator) -> list[int]:
