@@ -1,5 +1,7 @@
 """How long the search evaluation takes and what memory it needs, at the size of public test sets and at ten times that.
 
+Ten times the queries, ten times the detections, and both: linear in each means 10, 10 and 100 times the work.
+
 The detections are drawn: as many images, boxes, identities and queries as PRW's and CUHK-SYSU's test sets, embeddings
 of 256 values in which the person shows. Each measurement runs in a process of its own: its peak memory is its own.
 """
@@ -111,6 +113,21 @@ def measure_scale(workload: Workload) -> ScaleFigures:
         raise RuntimeError(f"the measurement ended with exit code {process.exitcode}") from None
     process.join()
     return figures
+
+
+def measure_growth(workload: Workload) -> dict[str, ScaleFigures]:
+    """Times a workload, then ten times its queries, ten times its detections, and both.
+
+    Raises:
+        RuntimeError: see `measure_scale`.
+    """
+    grown = {
+        "1x": workload,
+        "10x_queries": workload.grown(queries=10),
+        "10x_detections": workload.grown(detections=10),
+        "10x_both": workload.grown(queries=10, detections=10),
+    }
+    return {name: measure_scale(one) for name, one in grown.items()}
 
 
 def draw(workload: Workload, seed: int = 0) -> tuple[list[_Query], FloatArray, list[Detections], list[_Image]]:

@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 from personsearch.benchmarks.accuracy import EvaluationOptions, camera_rule, prepare_search, query_outcomes, score
 from personsearch.benchmarks.collecting import Collected
-from personsearch.benchmarks.evaluation_scale import Workload, draw, measure_scale
+from personsearch.benchmarks.evaluation_scale import Workload, draw, measure_growth
 from personsearch.benchmarks.results import read_results
 from personsearch.benchmarks.stored_detections import read_detections, write_detections
 from personsearch.cli.bench import app as bench
@@ -274,9 +274,18 @@ def test_a_drawn_workload_can_be_searched(gallery: int | None) -> None:
     assert scores.mean_ap > 2 * chance.mean_ap
     grown = small.grown(queries=10, detections=2)
     assert (grown.queries, grown.boxes, grown.gallery) == (120, 300, gallery and 16)
-    figures = measure_scale(small)
-    assert (figures.queries, figures.images) == (12, 40)
-    assert 0 < figures.input_gib <= figures.peak_gib
+
+
+def test_queries_and_detections_grow_tenfold_apart_and_together() -> None:
+    small = Workload(images=40, boxes=150, identities=10, labelled=0.6, queries=12, gallery=None, embedding_dim=32)
+    runs = measure_growth(small)
+    assert list(runs) == ["1x", "10x_queries", "10x_detections", "10x_both"]
+    assert [run.queries for run in runs.values()] == [12, 120, 12, 120]
+    assert [run.images for run in runs.values()] == [40, 40, 400, 400]
+    detections = [run.detections for run in runs.values()]
+    assert detections[0] == detections[1] < detections[2] == detections[3]
+    for run in runs.values():
+        assert 0 < run.input_gib <= run.peak_gib
 
 
 def test_an_unknown_workload_is_refused() -> None:

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from personsearch.cli import bench_ablation, bench_composites, bench_flops, bench_latency, bench_loader, bench_training
+from personsearch.cli import (
+    bench_ablation,
+    bench_composites,
+    bench_evaluator,
+    bench_flops,
+    bench_latency,
+    bench_loader,
+    bench_training,
+)
 from personsearch.cli.bench_options import Json, Save, Threads, keep_record, open_model
-from personsearch.core.errors import InputError
 
 app = typer.Typer(help="Measure operations, latency, re-entry and the evaluator.", no_args_is_help=True)
 app.command("ablation")(bench_ablation.ablation)
@@ -20,6 +26,7 @@ app.command("composites")(bench_composites.composites)
 app.command("training")(bench_training.training)
 app.command("flops")(bench_flops.flops)
 app.command("latency")(bench_latency.latency)
+app.command("evaluator")(bench_evaluator.evaluator)
 
 
 @app.command()
@@ -68,48 +75,6 @@ def reentry(
         typer.echo(
             f"  detection  recall {result.detection_recall:.1%}  precision {result.detection_precision:.1%}  "
             f"at IoU 0.5, score >= {result.score_threshold}, {result.frames} frames"
-        )
-
-
-@app.command()
-def evaluator(
-    workload: Annotated[str, typer.Argument(help="prw, cuhk-sysu-100 or cuhk-sysu-4000.")] = "prw",
-    save: Save = None,
-    as_json: Json = False,
-) -> None:
-    """Time the search evaluation at a test set's size, with ten times the queries, and with ten times the detections.
-
-    Example: personsearch bench evaluator prw --save benchmarks/results
-    """
-    from personsearch.benchmarks.evaluation_scale import WORKLOADS, measure_scale
-
-    if workload not in WORKLOADS:
-        raise InputError(f"workload is `{workload}`", expected=f"one of {', '.join(WORKLOADS)}")
-    base, load = WORKLOADS[workload], os.getloadavg()[0]
-    runs = {
-        "1x": measure_scale(base),
-        "10x_queries": measure_scale(base.grown(queries=10)),
-        "10x_detections": measure_scale(base.grown(detections=10)),
-    }
-    if save is not None:
-        figures = {f"{name}_seconds": (run.seconds, "s") for name, run in runs.items()}
-        figures |= {f"{name}_peak": (run.peak_gib, "GiB") for name, run in runs.items()}
-        sizes = {name: f"{run.queries} queries, {run.detections} detections" for name, run in runs.items()}
-        settings = {
-            **sizes,
-            "gallery_images": str(base.gallery or "all"),
-            "embedding_dim": str(base.embedding_dim),
-            "threads": os.environ.get("OMP_NUM_THREADS", "NumPy's choice"),
-            "load_before": f"load average {load:.1f}",
-        }
-        keep_record("evaluator", workload, figures, "", settings, save)
-    if as_json:
-        typer.echo(json.dumps({name: run.model_dump() for name, run in runs.items()}, indent=2))
-        return
-    for name, run in runs.items():
-        typer.echo(
-            f"  {name:<15} {run.queries:>6} queries  {run.detections:>7} detections  {run.images:>6} images  "
-            f"{run.seconds:7.2f} s  peak {run.peak_gib:.2f} GiB ({run.input_gib:.2f} before)"
         )
 
 
