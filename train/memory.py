@@ -131,8 +131,9 @@ def estimate_memory(
     people = recipe.model.rois_per_image
     columns = person_count + getattr(recipe.model, "queue_size", 0)
     scene, person = _kept_for_backward(model, (width, height))
-    kept = (scene + people * person) * (_HALF if half else 1) + 2 * 4 * people * columns  # logits and their softmax
-    frame = 3 * width * height * (1 + 4)  # as it comes and as float
+    kept = (model.training_frames * scene + people * person) * (_HALF if half else 1)
+    kept += 2 * 4 * people * columns  # logits and their softmax
+    frame = 3 * width * height * (1 + 4) * model.training_frames  # as it comes and as float
     for teacher in teachers:
         fixed += sum(_bytes(tensor) for tensor in (*teacher.parameters(), *teacher.buffers()))
         for part in teacher.modules():

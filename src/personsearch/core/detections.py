@@ -49,3 +49,24 @@ class Detections:
     def above(self, score: float) -> Detections:
         """The detections whose score is at least ``score``."""
         return self[self.scores >= score]
+
+
+@dataclass(frozen=True)
+class GuidedDetections:
+    """The people found in one frame for one query.
+
+    Attributes:
+        detections: the people.
+        similarities: ``(N,)`` float32, how much each is the person asked for; higher is more.
+    """
+
+    detections: Detections
+    similarities: FloatArray
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "similarities", np.asarray(self.similarities, dtype=np.float32))
+        if self.similarities.shape != (len(self.detections),):
+            raise ValueError(f"similarities has shape {self.similarities.shape}, expected ({len(self.detections)},)")
+
+    def __len__(self) -> int:
+        return len(self.detections)

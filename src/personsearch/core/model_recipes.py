@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Discriminator, Field, Tag
+from pydantic import Discriminator, Field, Tag, field_validator
 
 from personsearch.core.recipe import StrictModel
 from personsearch.core.student_trunk import FamilyTrunk
@@ -226,6 +226,40 @@ class SeqNetRecipe(MemoryRecipe):
     second_nms_iou: Fraction = Field(default=0.5, description="NMS of the second head's; they lie closer to the people")
 
 
+class QeepsRecipe(MemoryRecipe):
+    """QEEPS: OIM that is shown the query's image (Munjal et al., CVPR 2019).
+
+    The blocks' sizes, the weights of the losses and how pairs are drawn are not published: see docs/adr/0013.
+    """
+
+    kind: Literal["qeeps"] = "qeeps"
+    trunk: ResNetTrunk
+    query_reduction: Positive = Field(
+        default=16, description="hidden layer of the gates (QSSE, QRPN): context over it, 4 at least; SE's 16"
+    )
+    query_gate: Literal["neutral", "sigmoid"] = Field(
+        default="neutral",
+        description="sigmoid: gates in (0, 1), as in SE; neutral: twice that, so that fresh gates start at about 1 and "
+        "leave the OIM weights that training starts from as they were",
+    )
+    query_levels: tuple[Literal[0, 1, 2], ...] = Field(
+        default=(0, 1, 2), min_length=1, description="stages that end with a QSSE gate: conv2, conv3, conv4"
+    )
+    identity_rows: Literal["both", "gallery", "query"] = Field(
+        default="both", description="whose people the identity loss and the look-up table see; both share one ID net"
+    )
+    similarity_rois: Literal["people", "all"] = Field(
+        default="people", description="RoIs that QSimNet learns from: on people, or background too"
+    )
+
+    @field_validator("query_levels")
+    @classmethod
+    def _check_levels(cls, levels: tuple[int, ...]) -> tuple[int, ...]:
+        if len(set(levels)) != len(levels):
+            raise ValueError("a stage is there twice")
+        return levels
+
+
 def _kind_of(value: Any) -> str:
     kind = value.get("kind", "hdl") if isinstance(value, dict) else getattr(value, "kind", "hdl")
     return str(kind)
@@ -236,7 +270,8 @@ ModelRecipe = Annotated[
     | Annotated[FasterRCNNRecipe, Tag("faster_rcnn")]
     | Annotated[OimRecipe, Tag("oim")]
     | Annotated[NaeRecipe, Tag("nae")]
-    | Annotated[SeqNetRecipe, Tag("seqnet")],
+    | Annotated[SeqNetRecipe, Tag("seqnet")]
+    | Annotated[QeepsRecipe, Tag("qeeps")],
     Discriminator(_kind_of),
 ]
 """The `model` of a recipe. ``kind`` may be left out for HDL's networks, which older recipes do."""

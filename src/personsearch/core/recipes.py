@@ -21,6 +21,7 @@ from personsearch.core.model_recipes import (
     ModelRecipe,
     OimRecipe,
     Positive,
+    QeepsRecipe,
     ResNetTrunk,
     ShuffleTrunk,
 )
@@ -142,7 +143,8 @@ class TrainRecipe(StrictModel):
     init_from: str | None = Field(default=None, description="checkpoint whose weights start the model, or none")
     loss_weights: dict[str, float] = Field(
         default_factory=dict,
-        description="weight of a named loss (rpn_class, rpn_box, refine_class, refine_box, identity); 1 where absent",
+        description="weight of a named loss (rpn_class, rpn_box, refine_class, refine_box, identity; docs/conventions.md "
+        "has those of every network); 1 where absent",
     )
 
     @model_validator(mode="after")
@@ -151,6 +153,12 @@ class TrainRecipe(StrictModel):
         frozen = isinstance(trunk, ResNetTrunk) and trunk.norm == "frozen" and not trunk.pretrained
         if frozen and self.init_from is None:
             raise ValueError("model.trunk.norm is frozen: set model.trunk.pretrained, or init_from to start from")
+        return self
+
+    @model_validator(mode="after")
+    def _check_pairs(self) -> TrainRecipe:
+        if isinstance(self.model, QeepsRecipe) and self.data.images_per_identity < 2:
+            raise ValueError("model.kind is qeeps: set data.images_per_identity to 2 or more, queries are of the batch")
         return self
 
 

@@ -6,7 +6,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from personsearch.core.errors import InputError
-from personsearch.core.model_recipes import NaeRecipe
+from personsearch.core.model_recipes import NaeRecipe, QeepsRecipe
 from personsearch.core.preprocess import Preprocess
 from personsearch.core.recipes import (
     AttentionKind,
@@ -28,6 +28,7 @@ from personsearch.models.detectors.two_stage import TwoStageSearch
 from personsearch.models.heads.detection_subnet import DetectionSubnet
 from personsearch.models.heads.person_head import PersonHead
 from personsearch.models.norm_aware_models import build_nae, build_seqnet
+from personsearch.models.query_guided_models import build_qeeps, build_siamese_trunk
 from personsearch.models.region_models import build_faster_rcnn, build_oim, region_settings
 from personsearch.models.search_model import SearchModel
 from personsearch.models.students import student_size
@@ -48,7 +49,7 @@ def build_model(recipe: ModelRecipe, preprocess: Preprocess, person_count: int) 
     Raises:
         InputError: the input size does not fit the trunk's stride, or pretrained weights cannot be had.
     """
-    trunk = _build_trunk(recipe)
+    trunk: Trunk = build_siamese_trunk(recipe) if isinstance(recipe, QeepsRecipe) else _build_trunk(recipe)
     for side in preprocess.input_wh:
         if side % trunk.stride:
             raise InputError(
@@ -63,6 +64,8 @@ def build_model(recipe: ModelRecipe, preprocess: Preprocess, person_count: int) 
         return build_oim(recipe, trunk, preprocess, person_count)
     if isinstance(recipe, NaeRecipe):
         return build_nae(recipe, trunk, preprocess, person_count)
+    if isinstance(recipe, QeepsRecipe):
+        return build_qeeps(recipe, trunk, preprocess, person_count)
     return build_seqnet(recipe, trunk, preprocess, person_count)
 
 

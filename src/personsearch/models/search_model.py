@@ -48,6 +48,8 @@ class SearchModel(nn.Module, ABC):
     person_count: int
     max_detections: int
     score_threshold: float
+    training_frames: int = 1
+    """Frames that go through the trunk for one image of a training batch."""
 
     @abstractmethod
     def forward(self, images: Tensor, boxes: list[Tensor], person_ids: list[Tensor]) -> TrainOutput:

@@ -93,9 +93,19 @@ class ResNetC4(Trunk):
         return self
 
     def forward(self, images: Tensor, taps: dict[str, Tensor]) -> Tensor:
-        x: Tensor = self.maxpool(self.relu(self.bn1(self.conv1(images))))
+        x = self.stem(images)
         for index in range(3):
-            x = attend(getattr(self, f"attention{index}"), str(index), getattr(self, f"layer{index + 1}")(x), taps)
+            x = attend(getattr(self, f"attention{index}"), str(index), self.stage(index, x), taps)
+        return x
+
+    def stem(self, images: Tensor) -> Tensor:
+        """conv1 and the pooling after it: ``(B, 3, H, W)`` to ``(B, width, H / 4, W / 4)``."""
+        x: Tensor = self.maxpool(self.relu(self.bn1(self.conv1(images))))
+        return x
+
+    def stage(self, index: int, x: Tensor) -> Tensor:
+        """conv2, conv3 or conv4, ``index`` 0 to 2, without what is attached to it."""
+        x = getattr(self, f"layer{index + 1}")(x)
         return x
 
     def person_block(self) -> nn.Module:

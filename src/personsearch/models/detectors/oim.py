@@ -34,12 +34,11 @@ class MemorySearch(RegionSearch):
         return output
 
     def _identity_losses(self, output: PersonOutput, rois: RoiSample, taps: dict[str, Tensor]) -> dict[str, Tensor]:
-        return {"identity": self._memory_loss(output.raw_embedding, rois)}
+        return {"identity": self._memory_loss(output.raw_embedding[rois.positive], rois.person_ids[rois.positive])}
 
-    def _memory_loss(self, raw_embedding: Tensor, rois: RoiSample) -> Tensor:
-        """OIM's loss of the positive RoIs, whose rows are left to be written."""
-        embeddings = F.normalize(raw_embedding[rois.positive].float())
-        person_ids = rois.person_ids[rois.positive]
+    def _memory_loss(self, raw_embedding: Tensor, person_ids: Tensor) -> Tensor:
+        """OIM's loss of people's embeddings ``(R, D)``, whose rows are left to be written."""
+        embeddings = F.normalize(raw_embedding.float())
         if self.training:
             self.memory.remember(embeddings, person_ids)
         loss: Tensor = self.memory(embeddings, person_ids)

@@ -133,8 +133,20 @@ class RegionSearch(SearchModel):
         self._check(images, boxes, person_ids)
         taps: dict[str, Tensor] = {}
         feature, logits, deltas = self._scene(images, taps)
-        labels = Labels.of(boxes, person_ids)
-        anchors, input_wh = self._anchors_of(feature), (images.shape[2], images.shape[1])
+        return self._train(feature, logits, deltas, Labels.of(boxes, person_ids), taps)
+
+    def _train(
+        self,
+        feature: Tensor,
+        logits: Tensor,
+        deltas: Tensor,
+        labels: Labels,
+        taps: dict[str, Tensor],
+        *,
+        ranking: Tensor | None = None,
+    ) -> TrainOutput:
+        """Both stages on the trunk's map; proposals are ranked by ``ranking`` (B, A, 2), by ``logits`` without it."""
+        anchors = self._anchors_of(feature)
         chosen = sample_anchors(anchors, labels, ANCHOR_SAMPLES)
         taps["rpn_logits"], taps["rpn_deltas"] = chosen.rows(logits), chosen.rows(deltas)
         losses = {
@@ -144,9 +156,15 @@ class RegionSearch(SearchModel):
             ),
         }
         settings = self.settings
+        input_wh = feature.shape[3] * self.trunk.stride, feature.shape[2] * self.trunk.stride
         with torch.no_grad():
             proposals = self._propose(
-                logits, deltas, anchors, input_wh, settings.train_proposals, pre_nms=settings.train_pre_nms
+                logits if ranking is None else ranking,
+                deltas,
+                anchors,
+                input_wh,
+                settings.train_proposals,
+                pre_nms=settings.train_pre_nms,
             )
         rois = sample_rois(
             proposals,
@@ -225,17 +243,8 @@ class RegionSearch(SearchModel):
     @torch.no_grad()
     def detect(self, images: Tensor) -> list[Detections]:
         feature, logits, deltas = self._scene(images, {})
-        input_wh, settings = self.preprocess.input_wh, self.settings
-        proposals = self._propose(logits, deltas, self.anchors, input_wh, settings.proposals, pre_nms=settings.pre_nms)
-        output: PersonOutput = self.head(self._pool(feature, proposals))
-        margins = output.class_logits[:, 1] - output.class_logits[:, 0]
-        boxes = clip(decode(output.box_deltas, torch.cat(proposals), REFINE_WEIGHTS), input_wh)
-        counts = [len(found) for found in proposals]
-        rows = zip(
-            *(torch.split(part, counts) for part in (boxes, margins, F.normalize(output.raw_embedding))), strict=True
-        )
-        found = [self._finish(*row) for row in rows]
-        if not settings.embed_refined:
+        found = [self._finish(*row) for row in self._answers(feature, logits, deltas)]
+        if not self.settings.embed_refined:
             return found
         refined = [torch.from_numpy(one.boxes_xyxy).to(feature.device) for one in found]
         embeddings = F.normalize(self.head(self._pool(feature, refined)).raw_embedding)
@@ -244,13 +253,28 @@ class RegionSearch(SearchModel):
             Detections(one.boxes_xyxy, one.scores, part.cpu().numpy()) for one, part in zip(found, parts, strict=True)
         ]
 
+    def _answers(self, feature: Tensor, ranking: Tensor, deltas: Tensor) -> list[tuple[Tensor, Tensor, Tensor]]:
+        """For each image its proposals' refined boxes ``(N, 4)``, margins ``(N,)`` and unit embeddings ``(N, D)``."""
+        input_wh, settings = self.preprocess.input_wh, self.settings
+        proposals = self._propose(ranking, deltas, self.anchors, input_wh, settings.proposals, pre_nms=settings.pre_nms)
+        output: PersonOutput = self.head(self._pool(feature, proposals))
+        margins = output.class_logits[:, 1] - output.class_logits[:, 0]
+        boxes = clip(decode(output.box_deltas, torch.cat(proposals), REFINE_WEIGHTS), input_wh)
+        counts = [len(found) for found in proposals]
+        parts = (torch.split(part, counts) for part in (boxes, margins, F.normalize(output.raw_embedding)))
+        return list(zip(*parts, strict=True))
+
     def _finish(self, boxes: Tensor, margins: Tensor, embeddings: Tensor) -> Detections:
-        possible = ((boxes[:, 2:] - boxes[:, :2]).amin(dim=1) >= MIN_SIDE_PX).nonzero().flatten()
-        kept = possible[nms(boxes[possible], margins[possible], self.settings.nms_iou)][: self.max_detections]
+        kept = self._kept(boxes, margins)
         found = Detections(
             boxes[kept].cpu().numpy(), margins[kept].sigmoid().cpu().numpy(), embeddings[kept].cpu().numpy()
         )
         return found.above(self.score_threshold)
+
+    def _kept(self, boxes: Tensor, margins: Tensor) -> Tensor:
+        """Rows of possible boxes that NMS leaves, by descending margin."""
+        possible = ((boxes[:, 2:] - boxes[:, :2]).amin(dim=1) >= MIN_SIDE_PX).nonzero().flatten()
+        return possible[nms(boxes[possible], margins[possible], self.settings.nms_iou)][: self.max_detections]
 
     @torch.no_grad()
     def embed(self, images: Tensor, boxes: list[Tensor]) -> list[Tensor]:
