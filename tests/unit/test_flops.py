@@ -2,17 +2,32 @@
 
 from __future__ import annotations
 
+import tempfile
+from functools import lru_cache
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from onnx import helper
+from pydantic import TypeAdapter
+from tiny_networks import save
 from torch import nn
 
-from personsearch.benchmarks.flops import count_graph, count_model, count_path, module_macs
+from personsearch.benchmarks.flops import FlopsResult, count_graph, count_model, count_path, module_macs
+from personsearch.benchmarks.flops_graph import trace_graph
+from personsearch.benchmarks.flops_module import trace_module
+from personsearch.benchmarks.flops_trace import Step, Trace, peak_bytes, traffic_by_part
 from personsearch.core.errors import InputError
+from personsearch.core.model_recipes import ModelRecipe
 from personsearch.core.preprocess import Preprocess
-from personsearch.core.recipes import DepthwiseTrunk, HdlRecipe, ResNetTrunk
+from personsearch.core.recipes import HdlRecipe, ResNetTrunk
+from personsearch.export.to_onnx import DETECTION_OUTPUTS, SEARCH_OUTPUTS, write_search_graph
 from personsearch.models.build import build_model
+from personsearch.models.fold import folded
+from personsearch.models.search_model import SearchModel
 
 
 def conv(side: int, kernel: int, inputs: int, outputs: int) -> int:
@@ -56,54 +71,177 @@ def test_what_is_counted() -> None:
     assert module_macs(nn.Linear(5, 3), torch.empty(2, 5, device="meta")) == 30
 
 
-@pytest.fixture(scope="module")
-def exported(tmp_path_factory: pytest.TempPathFactory) -> tuple[nn.Module, Path]:
-    from personsearch.export.to_onnx import write_search_graph
+RESNET = {"kind": "resnet_c4", "depth": 10, "width": 4}
+REGION = {"trunk": RESNET, "pool_size": 8, "rpn_channels": 8, "graph_pre_nms": 8, "graph_proposals": 4}
+HDL = {"rpn_channels": 8, "anchor_heights": [30, 50], "pre_nms": 8, "proposals": 4}
+KINDS = {
+    "hdl resnet": {**HDL, "trunk": RESNET, "attention": "full"},
+    "hdl depthwise": {
+        **HDL, "attention": "light",
+        "trunk": {
+            "kind": "depthwise", "stem_channels": 8, "channels": [8, 16, 16], "modules": 1, "person_channels": 16
+        },
+    },
+    "hdl shufflenet": {
+        **HDL, "attention": "none",
+        "trunk": {"kind": "shufflenet", "stride": 8, "neck_channels": 16, "person_channels": 16},
+    },
+    "family": {
+        **HDL, "attention": "light", "trunk": {"kind": "family", "size": "tiny"}, "rpn_separable": True,
+        "embed_refined": True, "stripes": 2, "refine_bins": 2, "embedding_dim": 16,
+    },
+    "faster_rcnn": {**REGION, "kind": "faster_rcnn"},
+    "oim": {**REGION, "kind": "oim", "embedding_dim": 16},
+    "nae": {**REGION, "kind": "nae", "embedding_dim": 16},
+    "seqnet": {**REGION, "kind": "seqnet", "embedding_dim": 16},
+}  # fmt: skip
 
-    recipe = HdlRecipe(
-        trunk=DepthwiseTrunk(stem_channels=8, channels=(16, 16, 32), modules=1, person_channels=32),
-        attention="full",
-        anchor_heights=(40.0, 80.0),
-        rpn_channels=16,
-        pre_nms=12,
-        proposals=6,
-    )
-    model = build_model(recipe, Preprocess(input_wh=(160, 96)), 3).eval()
-    path = tmp_path_factory.mktemp("graph") / "search.onnx"
-    write_search_graph(model.deployable(), path, input_wh=(160, 96), opset=18)
-    return model, path
+
+def tiny(kind: str) -> SearchModel:
+    """An untrained network whose biases are not 0, as after training: exporters leave out biases of 0."""
+    torch.manual_seed(0)
+    recipe = TypeAdapter(ModelRecipe).validate_python(KINDS[kind])
+    model = build_model(recipe, Preprocess(input_wh=(96, 64)), 3).eval()
+    for name, parameter in model.named_parameters():
+        if name.endswith("bias"):
+            torch.nn.init.uniform_(parameter, 0.1, 0.2)
+    return model
 
 
-def test_module_and_graph_agree_exactly(exported: tuple[nn.Module, Path]) -> None:
-    model, path = exported
-    module = count_model(model, subject="module")  # type: ignore[arg-type]  # the fixture holds a SearchModel
-    graph = count_graph(path, subject="graph")
-    assert (graph.scene_macs, graph.person_macs, graph.persons) == (module.scene_macs, module.person_macs, 6)
-    # The fixed-step NMS: n - 1 products of n x n with a column, before (12) and after (6) the person head.
-    suppression = 11 * 12 * 12 + 5 * 6 * 6
-    # RoI pooling of 6 boxes on a 6 x 10 map of 32 channels: 7 rows each, then 7 columns of each row.
-    pooling = 6 * 7 * 6 * (10 * 32) + 6 * 7 * 7 * 10 * 32
+@lru_cache
+def whole_graph(kind: str) -> FlopsResult:
+    """The count of the kind's search graph; exporting is what takes time here."""
+    with tempfile.TemporaryDirectory() as folder:
+        return count_graph(write_graph(tiny(kind), Path(folder) / "search.onnx"), subject="one")
+
+
+def write_graph(model: SearchModel, path: Path, rows: int | None = None) -> Path:
+    outputs = SEARCH_OUTPUTS if model.embedding_dim else DETECTION_OUTPUTS
+    write_search_graph(model.deployable(rows), path, input_wh=model.preprocess.input_wh, opset=18, outputs=outputs)
+    return path
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_module_and_graph_agree_exactly(kind: str) -> None:
+    model = tiny(kind)
+    module, graph = count_model(model, subject="one"), whole_graph(kind)
+    assert graph.model_dump(exclude={"source"}) == module.model_dump(exclude={"source"})
+    assert module.persons == 4
+    # torch's own counter as the slow twin.
+    frames = torch.empty(1, 64, 96, 3, dtype=torch.uint8, device="meta")
+    assert module_macs(folded(model.deployable()), frames) == module.total_macs
+    scene, person = folded(model.scene_module()), folded(model.person_module())
+    assert module_macs(scene, frames) == module.scene_macs
+    assert module_macs(person, torch.empty(model.person_input_shape, device="meta")) == module.person_macs
+
+
+def test_selection_counted_by_hand() -> None:
+    graph = whole_graph("hdl depthwise")
+    # The fixed-step NMS: n - 1 products of n x n with a column, before (8) and after (4) the person head.
+    suppression = 7 * 8 * 8 + 3 * 4 * 4
+    # RoI pooling of 4 boxes on a 4 x 6 map of 16 channels: 7 rows each, then 7 columns of each row.
+    pooling = 4 * 7 * 4 * (6 * 16) + 4 * 7 * 7 * 6 * 16
     assert graph.selection_macs == suppression + pooling
-    # A module knows its attributes as tensors or modules.
-    whole = module_macs(model.deployable(), torch.empty(1, 96, 160, 3, dtype=torch.uint8, device="meta"))  # type: ignore[operator]
-    assert graph.total_macs == whole
-    assert graph.total_macs == module.total_macs + graph.selection_macs
 
 
-def test_graph_parameters_are_the_modules_without_batch_norms(exported: tuple[nn.Module, Path]) -> None:
-    model, path = exported
-    graph = count_graph(path, subject="graph")
-    weights = 0
-    for name, layer in model.named_modules():
-        if isinstance(layer, nn.Conv2d | nn.Linear) and name != "head.identity":
-            weights += layer.weight.numel()
-    module = count_model(model, subject="module")  # type: ignore[arg-type]  # the fixture holds a SearchModel
-    assert weights <= graph.parameters <= module.parameters
+def test_a_second_pass_over_fewer_boxes(tmp_path: Path) -> None:
+    model = tiny("seqnet")
+    whole = count_model(model, subject="seqnet")
+    fewer = count_graph(write_graph(model, tmp_path / "search.onnx", rows=2), subject="seqnet")
+    assert (fewer.persons, fewer.person_macs) == (4, whole.person_macs)
+    second = whole.persons_macs - fewer.persons_macs  # of two boxes
+    assert fewer.persons_macs == whole.person_macs * 4 - second
+    assert 0 < second < whole.person_macs * 2
 
 
-def test_counting_leaves_the_model_where_it_was(exported: tuple[nn.Module, Path]) -> None:
-    model, _ = exported
-    count_model(model, subject="module")  # type: ignore[arg-type]  # the fixture holds a SearchModel
+def test_a_copied_block_is_the_same_weights() -> None:
+    one = {**KINDS["family"], "embed_refined": False}
+    single = build_model(TypeAdapter(ModelRecipe).validate_python(one), Preprocess(input_wh=(96, 64)), 3).eval()
+    twice, once = count_model(tiny("family"), subject="twice"), count_model(single, subject="once")
+    assert twice.parameters == once.parameters
+    assert once.person_macs < twice.person_macs < 2 * once.person_macs
+
+
+class Branches(nn.Module):
+    """Two convolutions side by side and their sum: 8 x 8, 2 channels in, 4 and 4 out."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.left = nn.Conv2d(2, 4, 3, padding=1)
+        self.right = nn.Conv2d(2, 4, 1)
+        self.last = nn.Conv2d(4, 1, 1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        result: torch.Tensor = self.last(torch.relu(self.left(x)) + self.right(x).transpose(2, 3))
+        return result
+
+
+def test_peak_and_traffic_by_hand(tmp_path: Path) -> None:
+    x = 2 * 64 * 4  # bytes of the input, channels x positions x 4
+    wide = 4 * 64 * 4
+    weights = 4 * ((72 + 4) + (8 + 4) + (4 + 1))
+    module = Branches().eval()
+    torch.onnx.export(module, (torch.zeros(1, 2, 8, 8),), str(tmp_path / "b.onnx"), opset_version=18, dynamo=True,
+                      external_data=False, verbose=False)  # fmt: skip
+    for trace in (trace_module(module, torch.empty(1, 2, 8, 8, device="meta")), trace_graph(tmp_path / "b.onnx")):
+        # At the second convolution: input, the first one's map (its ReLU in place), its own map.
+        assert peak_bytes(trace) == {"scene": x + 2 * wide, "person": 0}
+        moved = (x + wide) + (x + wide) + (wide + 64 * 4) + weights
+        assert traffic_by_part(trace) == {"scene": moved, "person": 0, "selection": 0}
+        assert sum(trace.weights.values()) * 4 == weights
+
+
+def test_what_is_quantised_lies_in_memory_as_bytes(tmp_path: Path) -> None:
+    scale, zero = np.float32(0.1), np.uint8(0)
+    constants = {
+        "s": scale, "z": zero, "w": np.ones((4, 3, 1, 1), np.int8), "wz": np.int8(0), "b": np.ones(4, np.float32)
+    }  # fmt: skip
+    nodes = [
+        helper.make_node("QuantizeLinear", ["image", "s", "z"], ["q"]),
+        helper.make_node("DequantizeLinear", ["q", "s", "z"], ["x"]),
+        helper.make_node("DequantizeLinear", ["w", "s", "wz"], ["wf"]),
+        helper.make_node("Conv", ["x", "wf", "b"], ["y"]),
+        helper.make_node("Relu", ["y"], ["r"]),
+        helper.make_node("QuantizeLinear", ["r", "s", "z"], ["rq"]),
+        helper.make_node("DequantizeLinear", ["rq", "s", "z"], ["rx"]),
+        helper.make_node("Conv", ["rx", "wf2", "b2"], ["out"]),
+    ]
+    constants |= {"wf2": np.ones((2, 4, 1, 1), np.float32), "b2": np.ones(2, np.float32)}
+    path = save(tmp_path / "q.onnx", nodes, constants, [1, 3, 8, 8], ["out"])
+    trace = trace_graph(path)
+    first = 3 * 64 + 4 * 64 + (4 * 3 + 4 * 4)  # bytes in, bytes out; weights of a byte, bias of four
+    second = 4 * 64 + 2 * 64 * 4 + (2 * 4 * 4 + 2 * 4)
+    assert traffic_by_part(trace)["scene"] == first + second
+    # The last convolution: its input in bytes and its output in floats; the image is its reader's bytes too.
+    assert peak_bytes(trace)["scene"] == max(3 * 64 + 4 * 64, 4 * 64 + 2 * 64 * 4)
+
+
+@given(st.data())
+def test_peak_against_a_simulation(data: st.DataObject) -> None:
+    """Every memory's life written out as a set of steps; element-wise steps left out, they have examples above."""
+    count = data.draw(st.integers(1, 8))
+    steps, known, sizes = [], [0], {0: data.draw(st.integers(1, 9))}
+    for number in range(1, count + 1):
+        reads = tuple(data.draw(st.lists(st.sampled_from(known), min_size=1, max_size=3, unique=True)))
+        sizes[number] = data.draw(st.integers(1, 9))
+        steps.append(Step(reads, (number,), "scene"))
+        known.append(number)
+    outputs = (count,)
+    lives = {0: {-1}} | {number: {number - 1} for number in range(1, count + 1)}
+    for number in range(count + 1):
+        ends = [at for at, step in enumerate(steps) if number in step.reads] + [count] * (number in outputs)
+        # An input lies there from the start, whether or not it is read; what is never read is never written.
+        lives[number] = set(range(-1 if number == 0 else number - 1, max(ends) + 1)) if ends else set()
+    if not lives[0]:
+        lives[0] = set(range(count + 1))
+    expected = max(sum(sizes[one] for one, life in lives.items() if at in life) for at in range(count))
+    trace = Trace(tuple(steps), sizes, (0,), outputs)
+    assert peak_bytes(trace)["scene"] == expected
+
+
+def test_counting_leaves_the_model_where_it_was() -> None:
+    model = tiny("hdl depthwise")
+    count_model(model, subject="module")
     assert {parameter.device.type for parameter in model.parameters()} == {"cpu"}
 
 
