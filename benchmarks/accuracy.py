@@ -21,6 +21,7 @@ from personsearch.core.detections import Detections, FloatArray
 from personsearch.core.errors import InputError
 from personsearch.core.recipe import StrictModel
 from personsearch.data import Query, Sample, SearchDataset
+from personsearch.data.readable import skipped_images_of
 from personsearch.evaluation import (
     ChanceScores,
     Mode,
@@ -87,6 +88,7 @@ class AccuracyResult(StrictModel):
     camera_rule: str | None = Field(description="whether galleries hold images of the query's camera; none: no queries")
     options: EvaluationOptions
     images: int
+    skipped_images: int = Field(default=0, description="further ones that could not be read; nothing here is of them")
     people: int = Field(description="true boxes, ignore regions left out")
     queries: int
     score_threshold: float | None
@@ -209,6 +211,7 @@ def score(
         camera_rule=camera_rule(dataset.queries, collected.samples),
         options=options,
         images=len(dataset),
+        skipped_images=len(skipped_images_of(dataset)),
         people=sum(int((sample.person_ids != -2).sum()) for sample in collected.samples),
         queries=len(dataset.queries),
         score_threshold=None if collected.found is None else threshold,

@@ -9,7 +9,7 @@ high for new images.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -24,6 +24,7 @@ from personsearch.core.manifest import HeldOutUnit, TrainingData, read_manifest
 from personsearch.core.recipe import StrictModel
 from personsearch.data import SearchDataset
 from personsearch.data.hold_out import HeldOutImages, HoldOut, RemainingImages, held_out_part, hold_out
+from personsearch.data.readable import skipped_images_of
 from personsearch.evaluation import detection_scores
 
 Criterion = Literal["search", "detection"]
@@ -59,6 +60,7 @@ class ScoreCalibration(StrictModel):
     unit: HeldOutUnit = Field(description="what was held out whole")
     groups: int = Field(description="number of these")
     images: int = Field(description="held out")
+    skipped_images: int = Field(description="further ones that could not be read; nothing here is of them")
     split_images: int
     queries: int
     identities: int = Field(description="that stand in the images held out")
@@ -226,6 +228,7 @@ def calibrate_score(
     criterion: Criterion = "search",
     options: EvaluationOptions | None = None,
     thresholds: Sequence[float] = THRESHOLDS,
+    readable: Callable[[SearchDataset], SearchDataset] | None = None,
 ) -> ScoreCalibration:
     """Measures each threshold on the images held out and takes the one with the best figure.
 
@@ -238,6 +241,7 @@ def calibrate_score(
         criterion: ``search``: mAP; ``detection``: F1.
         options: how queries are searched; none for the defaults.
         thresholds: candidates; the highest is taken of those within 0.001 of the best.
+        readable: leaves out images that cannot be read; none: the first of them is an error.
 
     Raises:
         InputError: nobody is labelled there, or the criterion is ``search`` and nobody can be searched.
@@ -247,16 +251,19 @@ def calibrate_score(
         raise ValueError(f"the system reports nothing below {system.score_threshold:g}, asked for {min(thresholds):g}")
     options = options or EvaluationOptions()
     held_out = chosen.held_out
-    images = HeldOutImages(dataset, held_out)
-    people = {int(person) for index in range(len(images)) for person in images[index].person_ids if person >= 0}
+    images: SearchDataset = HeldOutImages(dataset, held_out)
+    if readable is not None:
+        images = readable(images)
+    people = _people(images)
+    searched = _can_be_searched(images, people)
     where = f"{dataset.name}, split {split}, {len(images)} images held out"
-    if criterion == "search" and not images.queries:
+    if criterion == "search" and not searched:
         raise InputError(
             "nobody stands in two of the images", where=where, remedy="hold out more, or choose --criterion detection"
         )
     collected = collect(system, images, name=name, detector=system, all_boxes=False)
     try:
-        figures = tuple(_figures(collected, images, options, threshold) for threshold in sorted(thresholds))
+        figures = tuple(_figures(collected, images, options, threshold, searched) for threshold in sorted(thresholds))
     except ValueError as error:
         raise InputError(str(error), where=where) from None
     values = [one.f1 if criterion == "detection" else one.mean_ap or 0.0 for one in figures]
@@ -270,25 +277,45 @@ def calibrate_score(
         unit=held_out.unit,
         groups=held_out.groups,
         images=len(images),
+        skipped_images=len(skipped_images_of(images)),
         split_images=len(dataset),
         queries=len(images.queries),
         identities=len(people),
-        trained_identities=None if chosen.trained_people is None else len(people & chosen.trained_people),
-        protocol=images.protocol,
+        trained_identities=None if chosen.trained_people is None else len(people.keys() & chosen.trained_people),
+        protocol=getattr(images, "protocol", "default"),
         options=options,
         seed=held_out.seed,
         figures=figures,
     )
 
 
+def _people(images: SearchDataset) -> dict[int, set[int]]:
+    """The images that show each identity."""
+    shown: dict[int, set[int]] = {}
+    for index in range(len(images)):
+        ids = images[index].person_ids
+        for person in ids[ids >= 0].tolist():
+            shown.setdefault(person, set()).add(index)
+    return shown
+
+
+def _can_be_searched(images: SearchDataset, people: Mapping[int, set[int]]) -> bool:
+    """Whether somebody who is searched stands in another image of their gallery."""
+    for query in images.queries:
+        others = people.get(query.person_id, set()) - {query.image_index}
+        if others and (query.gallery is None or not others.isdisjoint(query.gallery.tolist())):
+            return True
+    return False
+
+
 def _figures(
-    collected: Collected, images: HeldOutImages, options: EvaluationOptions, threshold: float
+    collected: Collected, images: SearchDataset, options: EvaluationOptions, threshold: float, searched: bool
 ) -> ThresholdFigures:
     assert collected.found is not None  # collected with a detector
     found = detection_scores(collected.found, collected.samples, score_threshold=threshold, mode=options.mode)
     both = found.precision + found.recall
     search = None
-    if images.queries:
+    if searched:
         search = prepare_search(collected, images, options, score_threshold=threshold).scores(top_k=(1,))
     return ThresholdFigures(
         threshold=threshold,

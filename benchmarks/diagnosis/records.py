@@ -79,6 +79,8 @@ class DiagnosisSummary(StrictModel):
     protocol: str
     options: EvaluationOptions
     score_threshold: float
+    images: int
+    skipped_images: int = Field(description="further ones that could not be read; nothing here is of them")
     late_after: int
     repaired_rank: str = Field(description="how a person ranks who is found by repair")
     queries: int

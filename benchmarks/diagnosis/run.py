@@ -13,6 +13,7 @@ from personsearch.benchmarks.diagnosis.records import ConfusedPair, Diagnosis, D
 from personsearch.core.errors import InputError
 from personsearch.core.progress import StageProgress
 from personsearch.data import Query, SearchDataset
+from personsearch.data.readable import skipped_images_of
 from personsearch.evaluation import SearchScores
 from personsearch.evaluation.diagnosis import ANSWER_KINDS, COST_KINDS, Diagnoser, QueryDiagnosis, not_detected
 
@@ -68,6 +69,8 @@ def diagnose(
         protocol=recorder.protocol,
         options=options,
         score_threshold=threshold,
+        images=len(dataset),
+        skipped_images=len(skipped_images_of(dataset)),
         late_after=late_after,
         repaired_rank=FIRST if collected.true_boxes is None else ON_TRUE_BOX,
         queries=len(records),

@@ -24,6 +24,7 @@ from personsearch.core.errors import InputError
 from personsearch.core.similarity import l2_normalise
 from personsearch.data import Query, SearchDataset, open_dataset
 from personsearch.data.index import IndexedDataset, QueryTable
+from personsearch.data.readable import ReadableImages
 
 IMAGES, PEOPLE, SPOTS, WIDTH = 24, 5, 3, 6
 
@@ -283,6 +284,21 @@ def test_parts_can_be_left_out(dataset: SearchDataset, root: Path, tmp_path: Pat
     shown = run(store(dataset, root, tmp_path), root, "--out", out, "--sizes", "", "--worst", 0, "--json")
     assert json.loads(shown)["queries_scored"] == PEOPLE - 1
     assert {path.name for path in out.iterdir()} == {"diagnosis.json", "queries.json", "index.html"}
+
+
+def test_an_image_that_cannot_be_read_is_left_out_and_counted(tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    root = write_folder(tmp_path / "set")
+    whole = open_dataset(root, "test")
+    shown = {query.image_index for query in whole.queries}
+    broken = whole[next(index for index in range(len(whole)) if index not in shown)].image_path
+    assert broken is not None
+    broken.write_bytes(b"no image")
+    found = store(ReadableImages(whole), root, tmp_path)
+    text = run(found, root, "--out", tmp_path / "out", "--sizes", "", "--worst", 0, "--skip-bad")
+    assert "without 1 images that cannot be read" in text
+    summary = json.loads((tmp_path / "out" / "diagnosis.json").read_text())
+    assert (summary["images"], summary["skipped_images"]) == (len(whole) - 1, 1)
 
 
 def test_nothing_else_is_overwritten_and_nothing_half_written(tmp_path: Path) -> None:

@@ -215,6 +215,17 @@ def test_the_command_leaves_an_artifact_alone_unless_told_to_write(tmp_path: Pat
     assert open_engine(artifact, score_threshold=0.2).spec.score_threshold == 0.2
 
 
+def test_an_image_that_cannot_be_read_is_left_out_and_counted(tmp_path: Path) -> None:
+    data = write_folder(tmp_path / "set", "validation")
+    (data / "1.png").write_bytes(b"no image")
+    words = [ARTIFACT, data, "--split", "validation", "--criterion", "detection", "--threads", 1]
+    with pytest.raises(InputError, match=r"1\.png"):
+        run(*words)
+    record = json.loads(run(*words, "--skip-bad", "--json"))
+    assert (record["images"], record["skipped_images"], record["split_images"]) == (1, 1, 2)
+    assert "without 1 images that cannot be read" in run(*words, "--skip-bad")
+
+
 @pytest.mark.parametrize(
     ("split", "words", "message"),
     [

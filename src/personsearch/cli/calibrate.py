@@ -10,6 +10,7 @@ import typer
 
 from personsearch.cli import require
 from personsearch.cli.evaluate import evaluation_options
+from personsearch.cli.skipping import SkipBad, readable_part
 from personsearch.core.errors import InputError
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ def calibrate(
     cws: Annotated[bool, typer.Option("--cws", help="As for evaluate.")] = False,
     seed: Annotated[int | None, typer.Option(min=0, help="Of the choice of images; training's, or 0.")] = None,
     threads: Annotated[int | None, typer.Option(min=1, help="CPU threads; the engine's choice if absent.")] = None,
+    skip_bad: SkipBad = False,
     write: Annotated[bool, typer.Option("--write", help="Put the threshold into the artifact.")] = False,
     out: Annotated[Path | None, typer.Option(help="File (.svg) for the curve.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON in place of the table.")] = False,
@@ -73,6 +75,7 @@ def calibrate(
         split=split,
         criterion="search" if criterion == "search" else "detection",
         options=options,
+        readable=readable_part if skip_bad else None,
     )
     if out is not None:
         _draw(result, out)
@@ -93,6 +96,7 @@ def _table(result: ScoreCalibration) -> str:
     lines = [
         f"{result.dataset}, split {result.split}: {result.images} of {result.split_images} images, {whole}, "
         f"{result.queries} queries",
+        *([f"  without {result.skipped_images} images that cannot be read"] if result.skipped_images else []),
         "  score >=   mAP  top-1     F1  precision  recall  detections an image",
     ]
     for one in result.figures:
@@ -132,7 +136,7 @@ def _draw(result: ScoreCalibration, out: Path) -> None:
     places = [one.threshold for one in result.figures]
     series = {"precision": [one.precision for one in result.figures], "recall": [one.recall for one in result.figures]}
     series["F1"] = [one.f1 for one in result.figures]
-    if result.queries:
+    if result.figures[0].mean_ap is not None:
         series["mAP"] = [one.mean_ap or 0.0 for one in result.figures]
     curves = [Curve(name, places, ys, ys, ys, colour) for colour, (name, ys) in enumerate(series.items())]
     chart = curve_panel(

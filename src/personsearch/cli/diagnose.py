@@ -10,6 +10,7 @@ import typer
 
 from personsearch.cli import require
 from personsearch.cli.evaluate import collect_model, evaluation_options
+from personsearch.cli.skipping import SkipBad, readable_part
 from personsearch.core.errors import InputError
 
 if TYPE_CHECKING:
@@ -37,6 +38,7 @@ def diagnose(
     draws: Annotated[int, typer.Option(min=1, help="Random galleries of each size.")] = 5,
     seed: Annotated[int, typer.Option(min=0, help="Of these galleries.")] = 0,
     threads: Annotated[int | None, typer.Option(min=1, help="CPU threads; the engine's choice if absent.")] = None,
+    skip_bad: SkipBad = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
 ) -> None:
     """Say why the search figures are what they are: each query's errors, what they cost, the worst ones as pictures.
@@ -55,6 +57,8 @@ def diagnose(
     opened = open_dataset(dataset, split, protocol)
     if not opened.queries:
         raise InputError(f"split `{split}` has no queries", where=str(dataset), expected="a split with searches")
+    if skip_bad:
+        opened = readable_part(opened)
     collected = collect_model(model, opened, dataset, threads)
     found = diagnose_queries(collected, opened, dataset, split=split, options=options, late_after=late_after)
     curve = None
@@ -74,6 +78,8 @@ def _table(summary: DiagnosisSummary, curve: GalleryCurve | None) -> str:
         f"mode {summary.options.mode}, score >= {summary.score_threshold:g}: {summary.queries_scored} queries",
         f"  {'mAP':<20} {100 * summary.mean_ap:5.1f}   {summary.answers['right']} answers in place",
     ]
+    if summary.skipped_images:
+        lines.insert(1, f"  without {summary.skipped_images} images that cannot be read")
     for kind, cost in summary.costs.items():
         if cost or kind in summary.answers:
             count = f"   {summary.answers[kind]} answers" if kind in summary.answers else ""

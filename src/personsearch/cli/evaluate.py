@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from personsearch.cli import require
+from personsearch.cli.skipping import SkipBad, readable_part
 from personsearch.core.errors import InputError
 
 if TYPE_CHECKING:
@@ -39,9 +40,7 @@ def evaluate(
     save: Annotated[Path | None, typer.Option(help="Folder for the JSON record of the figures.")] = None,
     per_query: Annotated[Path | None, typer.Option(help="File for every query's outcome as JSON.")] = None,
     detections: Annotated[Path | None, typer.Option(help="File (.npz) for what was found, to score again.")] = None,
-    skip_bad: Annotated[
-        bool, typer.Option("--skip-bad", help="Leave out images that cannot be read, and name them.")
-    ] = False,
+    skip_bad: SkipBad = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON in place of the table.")] = False,
 ) -> None:
     """Measure detection and search accuracy on a data set, beside chance.
@@ -54,7 +53,7 @@ def evaluate(
 
     opened = open_dataset(dataset, split, protocol)
     if skip_bad:
-        opened = _readable(opened)
+        opened = readable_part(opened)
     collected = collect_model(model, opened, dataset, threads)
     if detections is not None:
         from personsearch.benchmarks.stored_detections import write_detections
@@ -74,24 +73,6 @@ def evaluate(
             typer.echo(accuracy_table(result))
 
 
-def _readable(dataset: SearchDataset) -> SearchDataset:
-    """The readable part of a data set; names on standard error what is left out."""
-    from personsearch.core.progress import StageProgress
-    from personsearch.data.readable import ReadableImages
-
-    with StageProgress("read images", len(dataset)) as progress:
-        readable = ReadableImages(dataset, lambda done, total: progress.advance_to(done))
-    for line in readable.skipped:
-        typer.echo(f"skipped: {line}", err=True)
-    if readable.skipped:
-        typer.echo(
-            f"skipped {len(readable.skipped)} of {len(dataset)} images and {readable.skipped_queries} of "
-            f"{len(dataset.queries)} queries: the figures are those of the rest",
-            err=True,
-        )
-    return readable
-
-
 def accuracy_table(result: AccuracyResult) -> str:
     """The figures of one system as short lines, percent."""
     options = result.options
@@ -99,6 +80,8 @@ def accuracy_table(result: AccuracyResult) -> str:
         f"{result.system} on {result.dataset}, split {result.split}: {result.images} images, "
         f"{result.people} people, {result.queries} queries"
     ]
+    if result.skipped_images:
+        lines.append(f"  without {result.skipped_images} images that cannot be read")
     if result.detection is not None:
         found = result.detection
         lines.append(
@@ -228,6 +211,7 @@ def _save(result: AccuracyResult, folder: Path) -> None:
         "dataset": result.dataset,
         "split": result.split,
         "images": str(result.images),
+        "skipped_images": str(result.skipped_images),
         "queries": str(result.queries),
         "score_threshold": str(result.score_threshold),
         "protocol": result.protocol,

@@ -64,6 +64,11 @@ class ReadableImages:
         return self._dataset.frame_bgr(self._images[index])
 
 
+def skipped_images_of(dataset: SearchDataset) -> tuple[str, ...]:
+    """One line for each image that a data set leaves out because it cannot be read; most leave out none."""
+    return tuple(getattr(dataset, "skipped", ()))
+
+
 def _moved(query: Query, place: np.ndarray) -> Query:
     """The query with image ``i`` called ``place[i]``, and images at place -1 left out of its gallery."""
     gallery, answers = query.gallery, query.answers_xyxy
