@@ -2,26 +2,31 @@
 
 from __future__ import annotations
 
+import shutil
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import onnxruntime
+import torch
+from torch import nn
 
 from personsearch.core.errors import InputError
 from personsearch.core.files import sha256_file
-from personsearch.core.manifest import Manifest
+from personsearch.core.manifest import Manifest, TrainingData
 from personsearch.core.preprocess import Frame
 from personsearch.core.progress import StageProgress
 from personsearch.core.recipe import recipe_hash
 from personsearch.core.recipes import ExportRecipe
+from personsearch.data import open_dataset
 from personsearch.export.artifact import builder_versions, check_destination, graph_files, utc_now, write_artifact
-from personsearch.export.frames import DatasetFrames, drawn_frames
-from personsearch.export.graphs import OnnxGraphs
-from personsearch.export.parity import DRIFTED_COPIES, references, run_gate
+from personsearch.export.end_figures import LabelledImages, labelled_images
+from personsearch.export.frames import DatasetFrames
+from personsearch.export.gate import Candidate, Reference, engine_candidates, gate_steps, run_gate
+from personsearch.export.gate_frames import GateFrame, dataset_gate_frames, drawn_gate_frames
 from personsearch.export.quantise import quantise_graphs
+from personsearch.export.reference import CheckpointGraphs, references
 from personsearch.export.to_onnx import write_query_graph, write_search_graph
 from personsearch.models import SearchModel
 from personsearch.models.checkpoint import load_model
@@ -45,7 +50,8 @@ class _Frames:
     """Letterboxed frames of one export, and where they came from."""
 
     calibration: Sequence[Frame]
-    gate: Sequence[Frame]
+    gate: Sequence[GateFrame]
+    labelled: LabelledImages | None
     source: str
 
 
@@ -88,7 +94,7 @@ def export_checkpoint(
     if not -1 <= match_threshold <= 1:
         raise InputError(f"match threshold {match_threshold:g}", expected="a cosine from -1 to 1")
     model, origin = load_model(checkpoint, input_wh=recipe.input_wh)
-    frames = _gather(model, recipe, calibration)
+    frames = _gather(model, recipe, calibration, origin.data)
     with tempfile.TemporaryDirectory() as folder:
         graphs = Path(folder)
         parity = _build(model, recipe, frames, graphs)
@@ -126,38 +132,74 @@ def _rows(model: SearchModel, recipe: ExportRecipe) -> int:
     return recipe.max_detections or model.max_detections
 
 
-def _gather(model: SearchModel, recipe: ExportRecipe, calibration: Path | None) -> _Frames:
+def _gather(
+    model: SearchModel, recipe: ExportRecipe, calibration: Path | None, training: Sequence[TrainingData]
+) -> _Frames:
     if calibration is None:
-        return _Frames([], drawn_frames(model.preprocess, recipe.gate.frames), "drawn")
+        return _Frames([], drawn_gate_frames(model.preprocess, recipe.gate.frames), None, "drawn")
     dataset = DatasetFrames(calibration, model.preprocess)
     wanted = recipe.quantise.frames if recipe.precision == "int8" else 0
-    return _Frames(dataset.calibration(wanted), dataset.gate(recipe.gate.frames), dataset.name)
+    return _Frames(
+        dataset.calibration(wanted),
+        dataset_gate_frames(open_dataset(calibration, "train"), model.preprocess, recipe.gate.frames),
+        labelled_images(calibration, model.preprocess, recipe.gate.images, training),
+        dataset.name,
+    )
 
 
 def _build(model: SearchModel, recipe: ExportRecipe, frames: _Frames, folder: Path) -> dict[str, Any]:
     """Writes both graphs into ``folder`` and returns the gate's report."""
     search, query = model.deployable(_rows(model, recipe)), model.deployable_query(recipe.query_boxes)
     input_wh = model.preprocess.input_wh
-    paths = folder / "search.onnx", folder / "query.onnx"
-    with StageProgress(f"export {recipe.precision}", 2 + len(frames.calibration) + len(frames.gate)) as progress:
+    float_folder = folder / "float"
+    float_folder.mkdir()
+    paths = float_folder / "search.onnx", float_folder / "query.onnx"
+    with StageProgress(f"export {recipe.precision}", 2 + len(frames.calibration)) as progress:
         write_search_graph(search, paths[0], input_wh=input_wh, opset=recipe.opset)
         progress.advance(note="search graph")
         write_query_graph(query, paths[1], input_wh=input_wh, query_boxes=recipe.query_boxes, opset=recipe.opset)
         progress.advance(note="query graph")
+        for path in paths:
+            shutil.copyfile(path, folder / path.name)
         if recipe.precision == "int8":
             quantise_graphs(
-                *paths, frames.calibration, recipe.quantise, advance=lambda: progress.advance(note="calibrating")
+                *(folder / path.name for path in paths),
+                frames.calibration,
+                recipe.quantise,
+                advance=lambda: progress.advance(note="calibrating"),
             )
-        # int8 differs by more than rounding ties do; they need not be told apart there.
-        copies = DRIFTED_COPIES if recipe.precision == "fp32" else 0
-        report = run_gate(
-            references(search, query, copies=copies),
-            OnnxGraphs(folder),
+    candidates: list[Candidate] = []
+    for place, precision in ((float_folder, "fp32"), (folder, recipe.precision)):
+        if precision != "fp32" or place == float_folder:
+            found, missing = engine_candidates(place, precision)
+            candidates += found
+    return _gate(model, recipe, frames, candidates, missing, search, query)
+
+
+def _gate(
+    model: SearchModel,
+    recipe: ExportRecipe,
+    frames: _Frames,
+    candidates: Sequence[Candidate],
+    missing: Sequence[str],
+    search: nn.Module,
+    query: nn.Module,
+) -> dict[str, Any]:
+    images = 0 if frames.labelled is None else len(frames.labelled)
+    with StageProgress("parity gate", gate_steps(len(candidates), len(frames.gate), images)) as progress:
+        return run_gate(
+            Reference(
+                references(search, query),
+                model.score_threshold,
+                recipe.query_boxes,
+                name=f"torch {torch.__version__}",
+                end_figures=CheckpointGraphs(model),
+            ),
+            candidates,
             frames.gate,
-            limits=recipe.gate.limits(recipe.precision),
-            score_threshold=model.score_threshold,
-            query_boxes=recipe.query_boxes,
-            advance=lambda: progress.advance(note="parity gate"),
+            recipe.gate,
+            frames_from=frames.source,
+            labelled=frames.labelled,
+            not_run=missing,
+            advance=progress.advance,
         )
-    engine = f"onnxruntime {onnxruntime.__version__}"
-    return {"passed": report["passed"], "engine": engine, "frames_from": frames.source, **report}

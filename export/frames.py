@@ -60,16 +60,16 @@ def drawn_frames(preprocess: Preprocess, count: int) -> list[Frame]:
 
     Not photographs, but structured at every scale a network looks at; the same ones each time.
     """
-    return [_draw(preprocess.input_wh, index) for index in range(count)]
+    return [draw_scene(preprocess.input_wh, rng_for(0, "gate frame", index), 12) for index in range(count)]
 
 
-def _draw(input_wh: tuple[int, int], index: int) -> Frame:
-    rng = rng_for(0, "gate frame", index)
-    width, height = input_wh
+def draw_scene(size_wh: tuple[int, int], rng: np.random.Generator, figures: int) -> Frame:
+    """One scene of ``size_wh`` pixels with so many upright figures in front of each other, ``(H, W, 3)`` uint8 BGR."""
+    width, height = size_wh
     y, x = np.mgrid[0:height, 0:width].astype(np.float32)
     slope = rng.uniform(-0.3, 0.3, (2, 3)) * 255
     scene = rng.uniform(60, 200, 3) + slope[0] * (x / width)[..., None] + slope[1] * (y / height)[..., None]
-    for _ in range(12):
+    for _ in range(figures):
         tall = rng.uniform(0.15, 0.7) * height
         wide = tall / rng.uniform(2.0, 3.0)
         left, top = rng.uniform(-wide / 2, width - wide / 2), rng.uniform(0, height - 0.6 * tall)

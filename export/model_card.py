@@ -6,6 +6,15 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from personsearch.core.manifest import Manifest
+from personsearch.core.parity_notice import parity_notice
+from personsearch.export.parity_table import (
+    AGREEMENT,
+    END_FIGURES,
+    agreement_rows,
+    end_figure_rows,
+    looked_at,
+    markdown_table,
+)
 
 CARD_NAME = "MODEL_CARD.md"
 
@@ -23,16 +32,31 @@ This network singles people out. Embeddings are personal data, and used to ident
 the sense of many laws (in the EU, Article 9 GDPR). Treat them as images: a stated purpose, a legal basis, short
 retention, access control, and a record of who searched for whom. Not for automatic decisions about people."""
 
+COMMANDS = """\
+```
+personsearch stream FOLDER --source VIDEO --query IMAGE --out RESULTS    # search a video or a camera
+personsearch evaluate FOLDER DATASET                                     # measure it on labelled images
+personsearch parity FOLDER --run                                         # compare the engines of this machine
+```"""
+
+PARITY_WORDS = """\
+Every row is an engine at a precision against the network in torch, on the same frames. Matched: detections whose
+score and place no rounding decides. Same first: searches among the people of these frames that find the same person
+first; same first k: share of the first ranks that stay; rank tau: Kendall's over whole galleries, 1 for one order."""
+
 
 def model_card(manifest: Manifest) -> str:
-    """The card in Markdown: what it is, figures, data and terms, size, parity, limits, privacy."""
+    """The card in Markdown: what it is, how to run it, figures, data and terms, size, parity, limits, privacy."""
+    notice = parity_notice(manifest)
     sections = (
         f"# {manifest.name}",
+        *([f"> **Warning.** {notice}"] if notice else []),
         _summary(manifest),
+        "## How to run it\n\n" + _usage(manifest),
         "## Figures\n\n" + (_table(manifest.figures) or "None were measured on this artifact."),
         "## Data\n\n" + _data(manifest),
         "## Size\n\n" + _size(manifest),
-        "## Parity with torch\n\n" + _parity(manifest.parity),
+        "## Parity with torch\n\n" + _parity(manifest),
         f"## Limits\n\n{LIMITS}",
         f"## Privacy\n\n{PRIVACY}",
         "## Origin\n\n" + _origin(manifest),
@@ -51,6 +75,15 @@ def _summary(manifest: Manifest) -> str:
     )
 
 
+def _usage(manifest: Manifest) -> str:
+    flavour = f", int8 as {manifest.int8_flavour}" if manifest.int8_flavour else ""
+    made_for = (
+        f"It was exported for the engine {manifest.engine}, layout {manifest.layout}, batches of "
+        f"{', '.join(map(str, manifest.batches))}{flavour}; `--engine` names another."
+    )
+    return f"{COMMANDS}\n\nFOLDER is the one that this file lies in. {made_for}"
+
+
 def _data(manifest: Manifest) -> str:
     if not manifest.training_data:
         return "The checkpoint names no training data."
@@ -63,9 +96,21 @@ def _size(manifest: Manifest) -> str:
     return "\n".join(["| graph | file | size |", "|---|---|---|", *rows])
 
 
-def _parity(parity: Mapping[str, Any]) -> str:
+def _parity(manifest: Manifest) -> str:
+    parity = manifest.parity
     verdict = "Passed." if parity.get("passed") else "**Failed.** Written by force all the same; do not rely on it."
-    return f"{verdict}\n\n{_table({name: value for name, value in parity.items() if name != 'passed'})}"
+    parts = [f"{verdict} Looked at {looked_at(parity)}."]
+    agreement = agreement_rows(parity, manifest.precision)
+    if agreement:
+        parts += [markdown_table(AGREEMENT, agreement), PARITY_WORDS]
+    figures = end_figure_rows(parity)
+    if figures:
+        parts.append(f"End figures, in per cent, on {parity['end_figures']['on']}:")
+        parts.append(markdown_table(END_FIGURES, figures))
+    for title, lines in (("Failures", parity.get("failures")), ("Not run", parity.get("not_run"))):
+        if lines:
+            parts.append("\n".join([f"{title}:", "", *(f"- {line}" for line in lines)]))
+    return "\n\n".join(parts)
 
 
 def _origin(manifest: Manifest) -> str:

@@ -1,36 +1,57 @@
-"""The parity gate: the network in torch against what is shipped, on the same frames.
+"""One engine against the reference, frame by frame: what the parity gate measures of each candidate.
 
 A detection of the reference must come back from the engine: same box, same score, same embedding. Two things
 keep this from being a plain comparison of arrays. A detection at the score threshold may fall on either side of
 it; and top-k and non-maximum suppression are decisions, which a difference in the last float bit can turn where
 two candidates tie. Such ties are found, not guessed: the reference runs again with its weights changed by about
-1e-5 of themselves, as far as two correct float32 implementations drift apart over fifty layers, and a detection
-that does not survive that is *unsettled*. It is counted but not compared, and too many of them fail the gate.
+1e-5 of themselves (`reference.drifted`), as far as two correct float32 implementations drift apart over fifty layers,
+and a detection that does not survive that is *unsettled*. It is counted but not compared, and too many of them fail
+the gate.
 """
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import nn
 
 from personsearch.core.detections import FloatArray
 from personsearch.core.gate_recipe import ParityLimits
 from personsearch.core.geometry import box_iou
 from personsearch.core.preprocess import Frame
-from personsearch.export.graphs import Graphs, Rows, TorchGraphs
+from personsearch.export.agreement import RankAgreement, SearchedFrames, rank_agreement
+from personsearch.export.rows import Graphs, Rows
 
 MATCH_IOU = 0.5
-DRIFT = 1e-5
-DRIFTED_COPIES = 2
 MAX_UNSETTLED = 0.5
-ROWS_PER_FRAME = 4
+ROWS_PER_FRAME = 2
+
+
+@dataclass(frozen=True)
+class ReferenceAnswers:
+    """What the reference says to the gate's frames; asked once, compared with every engine.
+
+    Attributes:
+        frames: letterboxed, ``(H, W, 3)`` uint8 BGR.
+        rows: of each frame the reference's rows, then those of its drifted copies.
+        query_boxes: of each frame ``(Q, 4)``: the reference's first detections, filled up with the whole frame.
+        query_embeddings: of each frame ``(Q, D)``.
+        threshold: score from which detections are compared.
+    """
+
+    frames: Sequence[Frame]
+    rows: Sequence[Sequence[Rows]]
+    query_boxes: Sequence[FloatArray]
+    query_embeddings: Sequence[FloatArray]
+    threshold: float
+
+    @property
+    def embeds(self) -> bool:
+        """Whether there are embeddings to compare; a plain detector has none."""
+        return self.query_embeddings[0].shape[1] > 0
 
 
 @dataclass
@@ -41,6 +62,7 @@ class Measured:
     unsettled: int = 0
     unmatched: int = 0
     extra: int = 0
+    iou: list[float] = field(default_factory=list)
     box_px: list[float] = field(default_factory=list)
     score: list[float] = field(default_factory=list)
     cosine: list[float] = field(default_factory=list)
@@ -49,19 +71,36 @@ class Measured:
     engine_search_to_query: list[float] = field(default_factory=list)
 
 
-def drifted(module: nn.Module, seed: int) -> nn.Module:
-    """A copy of ``module`` whose every weight is off by about `DRIFT` of itself."""
-    changed = copy.deepcopy(module)
-    generator = torch.Generator().manual_seed(seed)
-    with torch.no_grad():
-        for parameter in changed.parameters():
-            parameter.mul_(1 + DRIFT * torch.randn(parameter.shape, generator=generator))
-    return changed
+def ask(
+    references: Sequence[Graphs],
+    frames: Sequence[Frame],
+    *,
+    score_threshold: float,
+    query_boxes: int,
+    advance: Callable[[], object] = lambda: None,
+) -> ReferenceAnswers:
+    """Runs the reference, and whatever tells its ties, on every frame.
 
-
-def references(search: nn.Module, query: nn.Module, *, copies: int = DRIFTED_COPIES) -> list[Graphs]:
-    """The reference and, after it, ``copies`` drifted ones that tell which of its decisions are ties."""
-    return [TorchGraphs(search, query), *(TorchGraphs(drifted(search, seed), query) for seed in range(copies))]
+    Args:
+        references: the reference first; see `reference.references`.
+        frames: letterboxed, ``(H, W, 3)`` uint8 BGR; at least one.
+        score_threshold: the model's.
+        query_boxes: Q of the query graph.
+        advance: called after each frame.
+    """
+    rows = []
+    for frame in frames:
+        rows.append([graphs.search(frame) for graphs in references])
+        advance()
+    threshold = gate_threshold((answers[0] for answers in rows), score_threshold, len(frames))
+    asked, embeddings = [], []
+    for frame, answers in zip(frames, rows, strict=True):
+        boxes = np.tile(np.array([0, 0, frame.shape[1], frame.shape[0]], dtype=np.float32), (query_boxes, 1))
+        best = answers[0].above(threshold).boxes[:query_boxes]
+        boxes[: len(best)] = best
+        asked.append(boxes)
+        embeddings.append(references[0].query(frame, boxes))
+    return ReferenceAnswers(frames, rows, asked, embeddings, threshold)
 
 
 def match_boxes(first: FloatArray, second: FloatArray) -> list[tuple[int, int]]:
@@ -80,13 +119,15 @@ def match_boxes(first: FloatArray, second: FloatArray) -> list[tuple[int, int]]:
 def settled(rows: Rows, others: Sequence[Rows], limits: ParityLimits) -> NDArray[np.bool_]:
     """``(K,)``: the rows that every one of ``others`` has too, within the limits on box and embedding."""
     stands = np.ones(len(rows), dtype=bool)
+    embeds = rows.embeddings.shape[1] > 0
     for other in others:
         found = np.zeros(len(rows), dtype=bool)
         for row, column in match_boxes(rows.boxes, other.boxes):
             near = limits.max_box_difference_px is None or (
                 np.abs(rows.boxes[row] - other.boxes[column]).max() <= limits.max_box_difference_px
             )
-            found[row] = near and rows.embeddings[row] @ other.embeddings[column] >= limits.min_cosine
+            alike = not embeds or rows.embeddings[row] @ other.embeddings[column] >= limits.min_cosine
+            found[row] = near and alike
         stands &= found
     return stands
 
@@ -120,34 +161,14 @@ def compare_rows(
         new[[column for _, column in pairs]] = False
         measured.extra += int(new.sum())
     compared = [(row, column) for row, column in pairs if stands[row]]
+    overlap = box_iou(reference.boxes, found.boxes)
     for row, column in compared:
+        measured.iou.append(float(overlap[row, column]))
         measured.box_px.append(float(np.abs(reference.boxes[row] - found.boxes[column]).max()))
         measured.score.append(float(abs(reference.scores[row] - found.scores[column])))
-        measured.cosine.append(float(reference.embeddings[row] @ found.embeddings[column]))
+        if reference.embeddings.shape[1]:
+            measured.cosine.append(float(reference.embeddings[row] @ found.embeddings[column]))
     return compared
-
-
-def compare_queries(
-    frame: Frame, reference: Graphs, engine: Graphs, answers: tuple[Rows, Rows], query_boxes: int, measured: Measured
-) -> None:
-    """Both query graphs at the same boxes, and each against its own search graph's embeddings.
-
-    Args:
-        frame: letterboxed.
-        reference: torch.
-        engine: what is shipped.
-        answers: rows of the reference and of the engine, paired one to one.
-        query_boxes: Q.
-        measured: gathers.
-    """
-    ours, theirs = answers
-    used = min(query_boxes, len(ours))
-    boxes = np.tile(np.array([0, 0, frame.shape[1], frame.shape[0]], dtype=np.float32), (query_boxes, 1))
-    boxes[:used] = ours.boxes[:used]
-    expected, found = reference.query(frame, boxes), engine.query(frame, boxes)
-    measured.query_cosine += (expected * found).sum(axis=1).tolist()
-    measured.reference_search_to_query += (expected[:used] * ours.embeddings[:used]).sum(axis=1).tolist()
-    measured.engine_search_to_query += (found[:used] * theirs.embeddings[:used]).sum(axis=1).tolist()
 
 
 def gate_threshold(answers: Iterable[Rows], score_threshold: float, frames: int) -> float:
@@ -161,52 +182,73 @@ def gate_threshold(answers: Iterable[Rows], score_threshold: float, frames: int)
     return score_threshold if wanted == 0 else float(min(score_threshold, scores[wanted - 1]))
 
 
-def run_gate(
-    torch_graphs: Sequence[Graphs],
+def compare(
+    answers: ReferenceAnswers,
     engine: Graphs,
-    frames: Sequence[Frame],
-    *,
     limits: ParityLimits,
-    score_threshold: float,
-    query_boxes: int,
+    *,
+    top_k: int,
     advance: Callable[[], object] = lambda: None,
 ) -> dict[str, Any]:
-    """Compares on every frame and judges.
+    """Compares one engine with the reference on every frame and judges it.
 
     Args:
-        torch_graphs: `references`.
-        engine: what is shipped.
-        frames: letterboxed, ``(H, W, 3)`` uint8 BGR.
-        limits: what the engine is held to.
-        score_threshold: the model's.
-        query_boxes: Q of the query graph.
+        answers: see `ask`.
+        engine: what is judged.
+        limits: what it is held to.
+        top_k: see `agreement.rank_agreement`.
         advance: called after each frame.
 
     Returns:
-        A report of plain values: the figures, the limits, ``failures`` in words and ``passed``.
+        A report of plain values: the figures, the limits, ``failures`` in words and ``passed``; ``ranking`` is none
+        where there was no order to compare.
     """
-    answers = [[graphs.search(frame) for graphs in torch_graphs] for frame in frames]
-    threshold = gate_threshold((rows[0] for rows in answers), score_threshold, len(frames))
     measured = Measured()
-    for frame, rows in zip(frames, answers, strict=True):
+    gallery: list[tuple[FloatArray, FloatArray]] = []
+    queries: list[tuple[FloatArray, FloatArray]] = []
+    for number, frame in enumerate(answers.frames):
         found = engine.search(frame)
-        pairs = compare_rows(rows, found, threshold, limits, measured)
-        ours, theirs = rows[0].above(threshold), found.above(threshold - limits.score_tolerance)
-        paired = (_take(ours, [row for row, _ in pairs]), _take(theirs, [column for _, column in pairs]))
-        compare_queries(frame, torch_graphs[0], engine, paired, query_boxes, measured)
+        pairs = compare_rows(answers.rows[number], found, answers.threshold, limits, measured)
+        ours = answers.rows[number][0].above(answers.threshold)
+        theirs = found.above(answers.threshold - limits.score_tolerance)
+        if answers.embeds:
+            expected, given = answers.query_embeddings[number], engine.query(frame, answers.query_boxes[number])
+            measured.query_cosine += (expected * given).sum(axis=1).tolist()
+            for row, column in pairs:
+                if row < len(expected):
+                    measured.reference_search_to_query.append(float(expected[row] @ ours.embeddings[row]))
+                    measured.engine_search_to_query.append(float(given[row] @ theirs.embeddings[column]))
+            rows, columns = [row for row, _ in pairs], [column for _, column in pairs]
+            gallery.append((ours.embeddings[rows], theirs.embeddings[columns]))
+            queries.append((expected[: len(ours)], given[: len(ours)]))
         advance()
-    return _report(measured, limits, threshold, len(frames))
+    ranking = rank_agreement(*_sides(gallery, queries), top_k) if answers.embeds else None
+    return _report(measured, ranking, limits, answers)
 
 
-def _take(rows: Rows, index: list[int]) -> Rows:
-    return Rows(rows.boxes[index], rows.scores[index], rows.embeddings[index])
+def _sides(
+    gallery: Sequence[tuple[FloatArray, FloatArray]], queries: Sequence[tuple[FloatArray, FloatArray]]
+) -> tuple[SearchedFrames, SearchedFrames]:
+    """The reference's and the engine's people, from pairs of each frame."""
+
+    def side(which: int) -> SearchedFrames:
+        found, asked = [frame[which] for frame in gallery], [frame[which] for frame in queries]
+        numbers = np.arange(len(found))
+        return SearchedFrames(
+            np.concatenate(found),
+            np.repeat(numbers, [len(rows) for rows in found]),
+            np.concatenate(asked),
+            np.repeat(numbers, [len(rows) for rows in asked]),
+        )
+
+    return side(0), side(1)
 
 
-def _report(measured: Measured, limits: ParityLimits, threshold: float, frames: int) -> dict[str, Any]:
-    compared = len(measured.cosine)
+def _report(
+    measured: Measured, ranking: RankAgreement | None, limits: ParityLimits, answers: ReferenceAnswers
+) -> dict[str, Any]:
+    compared = len(measured.box_px)
     report: dict[str, Any] = {
-        "frames": frames,
-        "score_threshold": round(threshold, 6),
         "detections": measured.rows,
         "compared": compared,
         "unsettled": measured.unsettled,
@@ -214,16 +256,25 @@ def _report(measured: Measured, limits: ParityLimits, threshold: float, frames: 
         "extra": measured.extra,
     }
     if compared:
+        report["iou"] = _spread(measured.iou, low=True)
         report["box_difference_px"] = _spread(measured.box_px, low=False)
         report["score_difference"] = _spread(measured.score, low=False)
+    if measured.cosine:
         report["embedding_cosine"] = _spread(measured.cosine, low=True)
+    if measured.reference_search_to_query:
         report["search_to_query_cosine"] = {
-            "torch": round(float(np.mean(measured.reference_search_to_query)), 6),
+            "reference": round(float(np.mean(measured.reference_search_to_query)), 6),
             "engine": round(float(np.mean(measured.engine_search_to_query)), 6),
         }
-    report["query_embedding_cosine"] = _spread(measured.query_cosine, low=True)
+    if measured.query_cosine:
+        report["query_embedding_cosine"] = _spread(measured.query_cosine, low=True)
+    report["ranking"] = None
+    if ranking is not None:
+        report["ranking"] = {
+            name: round(value, 6) if isinstance(value, float) else value for name, value in asdict(ranking).items()
+        }
     report["limits"] = limits.model_dump(mode="json")
-    report["failures"] = _failures(measured, limits)
+    report["failures"] = _failures(measured, ranking, limits, embeds=answers.embeds)
     return {"passed": not report["failures"], **report}
 
 
@@ -238,19 +289,19 @@ def _spread(values: list[float], *, low: bool) -> dict[str, float]:
     return {name: round(value, 6) for name, value in figures.items()}
 
 
-def _failures(measured: Measured, limits: ParityLimits) -> list[str]:
+def _failures(measured: Measured, ranking: RankAgreement | None, limits: ParityLimits, *, embeds: bool) -> list[str]:
     if not measured.rows:
         return ["no detection to compare"]
-    if not measured.cosine:
+    if not measured.box_px:
         return [f"none of {measured.rows} detections could be compared"]
-    failures = []
+    failures: list[str] = []
 
     def demand(held: bool, words: str) -> None:
         if not held:
             failures.append(words)
 
-    required = len(measured.cosine) + measured.unmatched
-    share = len(measured.cosine) / required
+    required = len(measured.box_px) + measured.unmatched
+    share = len(measured.box_px) / required
     demand(share >= limits.min_matched, f"{measured.unmatched} of {required} detections are missing")
     allowed = (1 - limits.min_matched) * required
     demand(measured.extra <= allowed, f"{measured.extra} detections are not the reference's")
@@ -259,10 +310,36 @@ def _failures(measured: Measured, limits: ParityLimits) -> list[str]:
     if limits.max_box_difference_px is not None:
         worst = max(measured.box_px)
         demand(worst <= limits.max_box_difference_px, f"a box is {worst:.2f} px off")
-    for name, values in (("embedding", measured.cosine), ("query embedding", measured.query_cosine)):
-        demand(min(values) >= limits.min_cosine, f"an {name} has cosine {min(values):.4f}".replace("an q", "a q"))
+    score = max(measured.score)
+    demand(score <= limits.max_score_difference, f"a score is {score:.4f} off")
+    if embeds:
+        failures += _embedding_failures(measured, limits)
+    if ranking is not None:
+        failures += _ranking_failures(ranking, limits)
+    return failures
+
+
+def _embedding_failures(measured: Measured, limits: ParityLimits) -> list[str]:
+    failures = []
+    for name, values in (("an embedding", measured.cosine), ("a query embedding", measured.query_cosine)):
+        if min(values) < limits.min_cosine:
+            failures.append(f"{name} has cosine {min(values):.4f}")
         mean = float(np.mean(values))
-        demand(mean >= limits.min_mean_cosine, f"the mean {name} cosine is {mean:.4f}")
-    drop = float(np.mean(measured.reference_search_to_query) - np.mean(measured.engine_search_to_query))
-    demand(drop <= limits.max_query_drop, f"search and query embeddings lie {drop:.4f} further apart than in torch")
+        if mean < limits.min_mean_cosine:
+            failures.append(f"the mean {name.split(' ', 1)[1]} cosine is {mean:.4f}")
+    if measured.reference_search_to_query:
+        drop = float(np.mean(measured.reference_search_to_query) - np.mean(measured.engine_search_to_query))
+        if drop > limits.max_query_drop:
+            failures.append(f"search and query embeddings lie {drop:.4f} further apart than in the reference")
+    return failures
+
+
+def _ranking_failures(ranking: RankAgreement, limits: ParityLimits) -> list[str]:
+    failures = []
+    if ranking.top_1_agreement < limits.min_top_1_agreement:
+        failures.append(f"only {ranking.top_1_agreement:.1%} of the queries find the same person first")
+    if ranking.top_k_overlap < limits.min_top_k_overlap:
+        failures.append(f"only {ranking.top_k_overlap:.1%} of the first {ranking.top_k} stay the same")
+    if ranking.rank_correlation < limits.min_rank_correlation:
+        failures.append(f"the order of galleries has a rank correlation of {ranking.rank_correlation:.3f}")
     return failures

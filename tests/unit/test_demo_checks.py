@@ -30,8 +30,13 @@ def accuracy(mean_ap: float, *, ap: float = 0.8, chance: float = 0.05, given: fl
 
 
 GATE: dict[str, Any] = {
-    "passed": True, "frames": 4, "compared": 9, "failures": [],
-    "box_difference_px": {"max": 0.01}, "embedding_cosine": {"min": 0.9999, "mean": 1.0},
+    "passed": True, "frames": 4, "failures": [],
+    "candidates": [
+        {
+            "name": "onnxruntime fp32", "compared": 9,
+            "box_difference_px": {"max": 0.01}, "embedding_cosine": {"min": 0.9999, "mean": 1.0},
+        }
+    ],
 }  # fmt: skip
 STREAM = StreamScores(frames=100, in_view=50, found=40, matched=42, right=41, visits=2, visits_found=2)
 
@@ -72,7 +77,7 @@ def test_int8_may_be_better_than_fp32() -> None:
 
 def test_parity_gate() -> None:
     assert failed({}, gate={**GATE, "passed": False, "failures": ["a box is 3 px off"]}) == [5]
-    assert failed({}, gate={"passed": False, "failures": ["no detection to compare"]}) == [5]
+    assert failed({}, gate={"passed": False, "candidates": [{}], "failures": ["no detection to compare"]}) == [5]
 
 
 @pytest.mark.parametrize(

@@ -15,16 +15,10 @@ from personsearch.core.detections import FloatArray
 from personsearch.core.gate_recipe import GateRecipe
 from personsearch.core.preprocess import Frame
 from personsearch.export.graphs import Graphs, OnnxGraphs, Rows, TorchGraphs
-from personsearch.export.parity import (
-    DRIFT,
-    Measured,
-    compare_rows,
-    drifted,
-    gate_threshold,
-    match_boxes,
-    references,
-    run_gate,
-)
+from personsearch.export.openvino_graphs import OpenVinoGraphs
+from personsearch.export.parity import Measured, ask, compare_rows, gate_threshold, match_boxes
+from personsearch.export.parity import compare as compare_engine
+from personsearch.export.reference import DRIFT, drifted, references
 
 LIMITS = GateRecipe().fp32
 BOXES = np.array([[0, 0, 20, 50], [60, 0, 80, 50], [100, 40, 120, 90]], dtype=np.float32)
@@ -122,12 +116,14 @@ def test_drift_is_small_and_leaves_the_network_alone() -> None:
 def judge(engine: Graphs, trunk: str) -> dict[str, object]:
     model = tiny_model(trunk)
     torch_graphs = references(model.deployable(ROWS), model.deployable_query(QUERY_BOXES))
-    return run_gate(torch_graphs, engine, scenes(4), limits=LIMITS, score_threshold=0.5, query_boxes=QUERY_BOXES)
+    answers = ask(torch_graphs, scenes(4), score_threshold=0.5, query_boxes=QUERY_BOXES)
+    return compare_engine(answers, engine, LIMITS, top_k=10)
 
 
+@pytest.mark.parametrize("engine", [OnnxGraphs, OpenVinoGraphs])
 @pytest.mark.parametrize("trunk", sorted(TRUNKS))
-def test_an_honest_engine_passes(trunk: str) -> None:
-    report = judge(OnnxGraphs(exported(trunk)), trunk)
+def test_an_honest_engine_passes(trunk: str, engine: type[OnnxGraphs] | type[OpenVinoGraphs]) -> None:
+    report = judge(engine(exported(trunk)), trunk)
     assert report["failures"] == []
     assert report["passed"]
     assert report["compared"] >= 8  # type: ignore[operator]  # JSON, checked by what it holds

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import warnings
 
 from personsearch.core.errors import InputError
 
@@ -11,7 +12,9 @@ from personsearch.core.errors import InputError
 def main() -> None:
     """Entry point of ``personsearch``: bad input becomes one line and exit code 2, never a traceback."""
     from personsearch.cli.app import app
+    from personsearch.core.parity_notice import plain_parity_warning
 
+    warnings.formatwarning = plain_parity_warning
     try:
         app()
     except InputError as error:

@@ -15,6 +15,7 @@ from personsearch.cli import (
     doctor,
     evaluate,
     export,
+    parity,
     stream,
     table,
     train,
@@ -37,6 +38,7 @@ app.command("evaluate")(evaluate.evaluate)
 app.command("diagnose")(diagnose.diagnose)
 app.command("calibrate")(calibrate.calibrate)
 app.command("export")(export.export)
+app.command("parity")(parity.parity)
 app.command("stream")(stream.stream)
 app.add_typer(bench.app, name="bench")
 app.command("doctor")(doctor.doctor)

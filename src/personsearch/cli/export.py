@@ -78,13 +78,8 @@ def load_export_recipe(path: Path | None, precision: str | None, overrides: Sequ
 
 def summary(manifest: Manifest, out: Path) -> str:
     """What was written, in a few lines."""
-    parity = manifest.parity
+    from personsearch.export.parity_table import verdict_lines
+
     lines = [f"{out}: {manifest.name}, {manifest.precision}, {manifest.max_detections} detections a frame"]
     lines += [f"  {graph.file}: {graph.bytes / 1e6:.2f} MB" for graph in manifest.graphs.values()]
-    verdict = "passed" if parity["passed"] else f"FAILED ({'; '.join(parity['failures'])})"
-    measured = f"{parity['compared']} of {parity['detections']} detections in {parity['frames']} frames"
-    lines.append(f"  parity gate {verdict}: {measured}")
-    if parity["compared"]:
-        cosine, box = parity["embedding_cosine"], parity["box_difference_px"]
-        lines.append(f"  embedding cosine min {cosine['min']:.6f}, boxes at most {box['max']:.4f} px off")
-    return "\n".join(lines)
+    return "\n".join([*lines, *verdict_lines(manifest.parity, manifest.precision)])

@@ -1,0 +1,54 @@
+"""The gate's own way into OpenVINO: what it judges must not depend on the runtime stage."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from personsearch.core.detections import FloatArray
+from personsearch.core.preprocess import Frame
+from personsearch.export.rows import Rows
+
+
+class OpenVinoGraphs:
+    """`Graphs` of an artifact's two ONNX files under OpenVINO on the CPU.
+
+    Args:
+        folder: holds ``search.onnx`` and, but for a detector without embeddings, ``query.onnx``.
+
+    Raises:
+        RuntimeError: OpenVINO refuses a graph.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        import openvino
+
+        core = openvino.Core()
+        self._search = _compile(core, folder / "search.onnx")
+        query = folder / "query.onnx"
+        self._query = _compile(core, query) if query.is_file() else None
+
+    def search(self, frame: Frame) -> Rows:
+        outputs = _run(self._search, frames=frame[None])
+        boxes, scores = outputs["boxes"][0], outputs["scores"][0]
+        embeddings = outputs["embeddings"][0] if "embeddings" in outputs else np.zeros((len(scores), 0), np.float32)
+        return Rows(boxes, scores, embeddings)
+
+    def query(self, frame: Frame, boxes: FloatArray) -> FloatArray:
+        if self._query is None:
+            return np.zeros((len(boxes), 0), np.float32)
+        return _run(self._query, frames=frame[None], boxes=boxes[None])["embeddings"][0]
+
+
+def _compile(core: Any, path: Path) -> Any:
+    # A CPU with bfloat16 would otherwise round a float32 graph, and the gate would judge another network.
+    options = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32"}
+    return core.compile_model(core.read_model(str(path)), "CPU", options).create_infer_request()
+
+
+def _run(request: Any, **inputs: Any) -> dict[str, FloatArray]:
+    """Copies of every output by name: the request's own memory is written again by its next inference."""
+    results = request.infer(inputs)
+    return {port.get_any_name(): np.array(values, dtype=np.float32) for port, values in results.items()}
