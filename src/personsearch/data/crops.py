@@ -98,6 +98,21 @@ class CropLibrary:
             return cls(numbers[:, 0], numbers[:, 1], usable, kept["margins"], kept["files"], kept["ends"])
 
 
+def holds_crops(source: Path) -> bool:
+    """Whether a folder, one of its archives, or ``source`` itself, holds crops named as Market-1501's."""
+    archives = [source]
+    if source.is_dir():
+        if any(_NAME.match(path.name) for path in source.iterdir()):
+            return True
+        archives = sorted(source.glob("*.zip"))
+    for archive in archives:
+        if zipfile.is_zipfile(archive):
+            with zipfile.ZipFile(archive) as file:
+                if any(_NAME.match(PurePosixPath(name).name) for name in file.namelist()):
+                    return True
+    return False
+
+
 class _CutOuts(NamedTuple):
     """What is kept in the cache, as `CropLibrary` has it; ``usable`` by shape alone."""
 

@@ -30,7 +30,7 @@ def format_of(root: Path) -> DatasetFormat:
                 remedy=f"`personsearch data check {root}` says what is missing",
             )
     names = ", ".join(one.name for one in formats)
-    raise InputError("is not a data set", where=str(root), expected=f"one of {names}", remedy=_REMEDY)
+    raise InputError("is not a data set", where=str(root), expected=f"one of {names}", remedy=_remedy(root))
 
 
 def open_dataset(root: Path, split: str, protocol: str | None = None) -> SearchDataset:
@@ -49,4 +49,21 @@ def open_dataset(root: Path, split: str, protocol: str | None = None) -> SearchD
     return format_of(root).open(root, split, protocol)
 
 
-_REMEDY = "make one with `personsearch data synthesize`, or see docs/conventions.md for the formats"
+def _remedy(root: Path) -> str:
+    """What to do with material that a data set can be made of."""
+    from personsearch.data.crops import holds_crops
+
+    if holds_crops(root):
+        return "it holds crops of people: name them in a composite specification (docs/datasets.md, Composites)"
+    files = list(root.iterdir()) if root.is_dir() else [root]
+    for file in sorted(files):
+        if file.suffix.lower() in VIDEO_SUFFIXES:
+            return (
+                f"it holds a video: `personsearch data label {file} --out proposed` proposes boxes and tracks; with "
+                f"labels, `personsearch data convert LABELS OUT --video {file}`"
+            )
+    return _REMEDY
+
+
+VIDEO_SUFFIXES = frozenset({".mp4", ".avi", ".mkv", ".mov", ".m4v", ".webm"})
+_REMEDY = "make one with `personsearch data synthesize`, or see docs/datasets.md for the formats"
