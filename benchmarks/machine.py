@@ -11,7 +11,19 @@ from pydantic import Field
 
 from personsearch.core.recipe import StrictModel
 
-LIBRARIES = ("numpy", "opencv-python", "onnxruntime", "onnx", "torch", "torchvision", "tensorrt-rtx")
+LIBRARIES = (
+    "numpy",
+    "opencv-python",
+    "onnxruntime",
+    "openvino",
+    "onnx",
+    "torch",
+    "torchvision",
+    "tensorrt",
+    "tensorrt-rtx",
+    "faiss-cpu",
+    "usearch",
+)
 
 
 class Machine(StrictModel):

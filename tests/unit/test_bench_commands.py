@@ -96,20 +96,40 @@ def test_flops_of_a_recipe_with_an_unknown_key(tmp_path: Path) -> None:
 
 
 def test_latency_of_a_checkpoint_keeps_a_record(checkpoint: Path, tmp_path: Path) -> None:
-    arguments = ["latency", str(checkpoint), "--rounds", "3", "--size", "96x64", "--save", str(tmp_path / "results")]
+    arguments = [
+        "latency", f"{checkpoint}@eager", "--rounds", "3", "--restarts", "1", "--frames", "2", "--size", "96x64",
+        "--save", str(tmp_path / "results"),
+    ]  # fmt: skip
     shown = CliRunner().invoke(app, arguments)
     assert shown.exit_code == 0
     assert "network alone" in shown.output
     (record,) = read_results(tmp_path / "results")
-    assert (record.kind, record.subject) == ("latency", "run")
+    assert (record.kind, record.subject) == ("latency", "run@eager")
     assert record.figures["frame_p50_ms"].unit == "ms"
+    assert record.figures["frame_times_faster"].value == 1
+    assert "frame_p99_ms_high" not in record.figures  # three frames do not bound it
+    assert record.figures["share_of_peak"].value > 0
+    assert "roofline: bounds measured in this run" in shown.output
     assert len(record.sha256) == 64
+    assert record.settings["frames"] == (
+        "2 distinct generated frames of 96x64, of colour noise, nobody in view, JPEG of quality 90"
+    )
 
 
-def test_latency_refuses_a_bad_size_and_two_of_one_name(checkpoint: Path) -> None:
-    for arguments, message in ((["--size", "big"], "WIDTHxHEIGHT"), ([str(checkpoint)], "two models")):
-        with pytest.raises(InputError, match=message):
-            CliRunner().invoke(app, ["latency", str(checkpoint), *arguments], catch_exceptions=False)
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--size", "big"], "WIDTHxHEIGHT"),
+        (["CHECKPOINT"], "two models are called `run`"),
+        (["--batch", "4"], "in scenario single a frame comes alone"),
+        (["--scenario", "multi", "--batch", "1,none"], "batch is `1,none`"),
+        (["CHECKPOINT@openvino"], "`openvino` does not run a checkpoint"),
+    ],
+)
+def test_latency_refuses_before_it_times(checkpoint: Path, arguments: list[str], message: str) -> None:
+    words = [word.replace("CHECKPOINT", str(checkpoint)) for word in arguments]
+    with pytest.raises(InputError, match=message):
+        CliRunner().invoke(app, ["latency", str(checkpoint), *words], catch_exceptions=False)
 
 
 def test_evaluate_prints_a_table_json_and_a_record(checkpoint: Path, dataset: Path, tmp_path: Path) -> None:

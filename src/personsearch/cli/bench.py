@@ -11,6 +11,7 @@ import typer
 from personsearch.cli import (
     bench_ablation,
     bench_composites,
+    bench_energy,
     bench_evaluator,
     bench_flops,
     bench_latency,
@@ -26,6 +27,7 @@ app.command("composites")(bench_composites.composites)
 app.command("training")(bench_training.training)
 app.command("flops")(bench_flops.flops)
 app.command("latency")(bench_latency.latency)
+app.command("energy")(bench_energy.energy)
 app.command("evaluator")(bench_evaluator.evaluator)
 
 

@@ -1,67 +1,130 @@
-"""``personsearch bench latency``: how long a frame takes, models side by side."""
+"""``personsearch bench latency``: how long a frame takes, models and engines side by side."""
 
 from __future__ import annotations
 
 import json
+import tempfile
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from personsearch.cli.bench_options import Json, Save, Threads, keep_record, open_model, parse_size
+from personsearch.cli import require
+from personsearch.cli.bench_options import Json, Save, Threads, keep_record, parse_size
 from personsearch.core.errors import InputError
 
 if TYPE_CHECKING:
-    from personsearch.benchmarks.systems import SearchSystem
+    from personsearch.benchmarks.frame_feed import FrameSupply
+    from personsearch.benchmarks.latency_session import LatencyReport
+    from personsearch.benchmarks.named_systems import SystemSpec
+
+_ROUNDS = {"single": (200, 10), "multi": (60, 5), "offline": (6, 1), "stream": (300, 100)}
+"""Queries timed in each process, and in one turn, where nobody says otherwise."""
 
 
 def latency(
-    models: Annotated[list[Path], typer.Argument(help="Artifact folders or checkpoints, timed side by side.")],
-    rounds: Annotated[int, typer.Option(min=1, help="Frames timed for each.")] = 50,
-    size: Annotated[str, typer.Option(help="Size of the source frames, WIDTHxHEIGHT.")] = "1280x720",
+    models: Annotated[
+        list[str],
+        typer.Argument(
+            help="Artifact folders or checkpoints, timed side by side; ARTIFACT@ENGINE and CHECKPOINT@eager or "
+            "@compiled say what runs them. Ratios are to the first.",
+        ),
+    ],
+    scenario: Annotated[
+        Literal["single", "multi", "offline", "stream"],
+        typer.Option(help="A frame at a time; batches; all frames at hand; or through the runtime, source to sinks."),
+    ] = "single",
+    rounds: Annotated[
+        int | None,
+        typer.Option(min=1, help="Frames, batches or passes timed in each process; if absent by scenario."),
+    ] = None,
+    restarts: Annotated[int, typer.Option(min=1, help="Processes of each model, one after the other.")] = 3,
+    batch: Annotated[str, typer.Option(help="Frames in a batch, of multi and offline; several as 1,4,8.")] = "1",
+    source: Annotated[str | None, typer.Option(help="Video or folder of images, in place of generated frames.")] = None,
+    people: Annotated[
+        int | None, typer.Option(min=0, help="People in view in generated frames; or how many your source shows.")
+    ] = None,
+    frames: Annotated[int, typer.Option(min=1, help="Distinct generated frames.")] = 32,
+    size: Annotated[str, typer.Option(help="Size of generated frames, WIDTHxHEIGHT.")] = "768x576",
+    mode: Annotated[
+        Literal["every", "latest"], typer.Option(help="Of the stream: every frame, or always the latest one.")
+    ] = "every",
+    annotate: Annotated[bool, typer.Option(help="The stream writes its annotated video too.")] = False,
+    roofline: Annotated[bool, typer.Option(help="Measure the machine's bandwidth and peak in the same run.")] = True,
     threads: Threads = None,
     save: Save = None,
     as_json: Json = False,
 ) -> None:
-    """Time single frames through each model, interleaved, after a warm-up.
+    """Time models side by side, each in processes of its own, turn by turn, after a warm-up.
 
-    Example: personsearch bench latency artifacts/street runs/teacher/checkpoint.pt --threads 1
+    Examples:
+
+    \b
+      personsearch bench latency artifacts/street runs/student@eager --threads 2 --people 5
+      personsearch bench latency artifacts/int8 artifacts/int8@openvino --scenario multi --batch 1,4,8
+      personsearch bench latency artifacts/street --scenario stream --source street.mp4 --mode latest
     """
-    from personsearch.benchmarks.systems import system_name
+    from personsearch.benchmarks.latency_records import LatencyPlan
+    from personsearch.benchmarks.latency_report import latency_text, roofline_text
+    from personsearch.benchmarks.latency_session import measure_session, parse_batches
+    from personsearch.benchmarks.named_systems import parse_systems
 
-    systems: dict[str, SearchSystem] = {}
-    for path in models:
-        name = system_name(path)
-        if name in systems:
-            raise InputError(f"two models are called `{name}`", expected="different names", remedy="rename one")
-        systems[name] = open_model(path, threads)
-    from personsearch.benchmarks.latency import generated_frames, measure_latency
-
-    results = measure_latency(systems, generated_frames(min(rounds, 32), parse_size(size), seed=0), rounds=rounds)
-    for result in results:
-        if save is not None:
-            figures = {
-                f"{scope}_{name}": (value, "ms")
-                for scope, times in result.scopes.items()
-                for name, value in times.model_dump().items()
-            }
-            settings = {
-                "frames": str(result.frames),
-                "size": size,
-                "beside": ", ".join(result.beside),
-                "threads": str(threads or "engine's choice"),
-            }
-            keep_record("latency", result.system, figures, result.sha256, settings, save)
+    batches, size_wh = parse_batches(batch, scenario), parse_size(size)
+    specs = parse_systems(models)
+    with_roofline = roofline and scenario == "single"
+    _require(specs, with_roofline)
+    usual_rounds, turn = _ROUNDS[scenario]
+    rounds = rounds or usual_rounds
+    with tempfile.TemporaryDirectory() as folder:
+        supply = _supply(Path(folder), source, frames, size_wh, people, as_video=scenario == "stream")
+        plan = LatencyPlan(
+            scenario=scenario,
+            source=supply.source,
+            rounds=rounds,
+            turn=min(turn, rounds),
+            restarts=restarts,
+            threads=threads,
+            mode=mode,
+            annotate=annotate,
+        )
+        report = measure_session(specs, supply, plan, batches=batches, with_roofline=with_roofline)
+    if save is not None:
+        _save(report, save)
     if as_json:
-        typer.echo(json.dumps([result.model_dump(mode="json") for result in results], indent=2))
+        typer.echo(json.dumps(report.model_dump(mode="json"), indent=2))
         return
-    typer.echo(f"milliseconds a frame, {rounds} generated frames of {size}, models interleaved")
-    for result in results:
-        for scope, times in result.scopes.items():
-            what = "network alone" if scope == "graph" else "with pre- and post-processing"
-            typer.echo(
-                f"  {result.system:<24} {what:<30} p50 {times.p50_ms:8.2f}  p90 {times.p90_ms:8.2f}  "
-                f"p99 {times.p99_ms:8.2f}"
-            )
-        if not result.warmup_settled:
-            typer.echo(f"  {result.system}: the warm-up did not settle in {result.warmup_frames} frames")
+    typer.echo(latency_text(report))
+    if report.roofline:
+        typer.echo(roofline_text(report))
+
+
+def _supply(
+    folder: Path, source: str | None, frames: int, size_wh: tuple[int, int], people: int | None, *, as_video: bool
+) -> FrameSupply:
+    from personsearch.benchmarks.frame_feed import given_frames, made_frames
+
+    if source is not None:
+        return given_frames(source, people)
+    return made_frames(folder, frames, size_wh, people, as_video=as_video)
+
+
+def _require(specs: Mapping[str, SystemSpec], with_roofline: bool) -> None:
+    if any(not spec.is_artifact for spec in specs.values()):
+        require("torch", "train", "running a checkpoint")
+    if with_roofline:
+        try:
+            require("onnx", "train", "the roofline")
+        except InputError as error:
+            raise InputError(error.what, remedy=f"{error.remedy}, or use `--no-roofline`") from None
+
+
+def _save(report: LatencyReport, folder: Path) -> None:
+    from personsearch.benchmarks.latency_report import record_figures, record_settings
+
+    points = {point.system: point for point in report.roofline}
+    for result in report.results:
+        subject = result.system if result.batch == 1 else f"{result.system}-batch-{result.batch}"
+        figures = record_figures(result, points.get(result.system))
+        kind = "latency" if result.scenario == "single" else result.scenario
+        keep_record(kind, subject, figures, result.sha256, record_settings(report, result), folder)
