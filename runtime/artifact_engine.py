@@ -14,7 +14,8 @@ from personsearch.core.detections import Detections, FloatArray
 from personsearch.core.errors import InputError
 from personsearch.core.geometry import Boxes, Letterbox, clip_boxes
 from personsearch.core.manifest import Manifest, load_artifact
-from personsearch.core.onnx_file import has_external_data
+from personsearch.core.onnx_file import require_self_contained
+from personsearch.core.parity_notice import warn_of_failed_parity
 from personsearch.core.preprocess import Frame
 from personsearch.runtime.engine import StageTimes
 from personsearch.runtime.graph import Array, Graph, TensorSpec, check_graph
@@ -40,6 +41,7 @@ class ArtifactEngine:
         self, artifact: Path, open_graph: OpenGraph, *, label: str, score_threshold: float | None = None
     ) -> None:
         spec = load_artifact(artifact)
+        warn_of_failed_parity(spec)
         if score_threshold is not None:
             spec = spec.model_copy(update={"score_threshold": score_threshold})
         self._manifest, self._artifact, self._label = spec, artifact, label
@@ -146,7 +148,7 @@ class ArtifactEngine:
         # The very bytes that are loaded: the file may have been exchanged since the manifest was checked.
         if hashlib.sha256(content).hexdigest() != file.sha256:
             raise InputError("changed while it was read", where=str(path), remedy="export or copy the artifact again")
-        _require_self_contained(content, path)
+        require_self_contained(content, path)
         graph = open_graph(name, path, content)
         width, height = spec.preprocess.input_wh
         rows, dim, queries = spec.max_detections, spec.embedding_dim, spec.query_boxes
@@ -203,17 +205,6 @@ class ArtifactEngine:
                 expected="finite numbers",
                 remedy="export the artifact again, and see its parity figures",
             )
-
-
-def _require_self_contained(content: bytes, path: Path) -> None:
-    try:
-        outside = has_external_data(content)
-    except ValueError as error:
-        raise InputError(f"is {error}", where=str(path), remedy="export the artifact again") from None
-    if outside:
-        raise InputError(
-            "weights lie in another file, which no hash covers", where=str(path), remedy="export the artifact again"
-        )
 
 
 def batch_plan(count: int, graphs: Mapping[int | None, Graph]) -> list[tuple[int | None, int]]:

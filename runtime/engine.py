@@ -135,8 +135,10 @@ def open_engine(
         from personsearch.runtime.openvino_engine import OpenVinoEngine
 
         return OpenVinoEngine(place, threads=threads, score_threshold=score_threshold)
-    if on_gpu:
-        raise InputError(f"engine {name} cannot be opened by this version", remedy="use --engine onnxruntime")
+    if name == "tensorrt" or name == "tensorrt-rtx":
+        from personsearch.runtime.tensorrt_engine import TensorRtEngine
+
+        return TensorRtEngine(place, library=name, score_threshold=score_threshold, rebuild=rebuild)
     from personsearch.runtime.onnx_engine import OnnxEngine
 
     return OnnxEngine(place, threads=threads, device=device or "cpu", score_threshold=score_threshold)

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 import platform
 import re
-import sys
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
@@ -17,6 +15,7 @@ import numpy as np
 import onnxruntime as ort
 
 from personsearch import __version__
+from personsearch.core.cuda_driver import CudaDriver, probe_cuda
 from personsearch.core.errors import InputError
 from personsearch.core.manifest import load_artifact
 from personsearch.runtime.engine import default_artifact, open_engine
@@ -24,21 +23,6 @@ from personsearch.runtime.video_writer import CODECS, choose_codec
 
 _DISTRIBUTION = "edge-person-search"
 _PROBE_WH = (320, 240)
-
-
-@dataclass(frozen=True)
-class CudaDriver:
-    """What the CUDA driver says of itself.
-
-    Attributes:
-        version: of CUDA that the driver supports, or empty where there is no driver.
-        devices: names.
-        problem: why there is none, or none that works.
-    """
-
-    version: str = ""
-    devices: tuple[str, ...] = ()
-    problem: str = ""
 
 
 @dataclass(frozen=True)
@@ -123,29 +107,6 @@ def inspect_machine() -> MachineReport:
         artifact=artifact,
         problems=tuple(problems),
     )
-
-
-def probe_cuda() -> CudaDriver:
-    """Asks the CUDA driver through its C interface; importing a GPU library without a driver can abort Python."""
-    library = "nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1"
-    try:
-        driver = ctypes.CDLL(library)
-    except OSError:
-        return CudaDriver(problem=f"no CUDA driver ({library} not found)")
-    code = driver.cuInit(0)
-    if code != 0:
-        return CudaDriver(problem=f"the CUDA driver does not start (cuInit gives {code})")
-    number, count = ctypes.c_int(), ctypes.c_int()
-    driver.cuDriverGetVersion(ctypes.byref(number))
-    driver.cuDeviceGetCount(ctypes.byref(count))
-    names = []
-    for index in range(count.value):
-        device, name = ctypes.c_int(), ctypes.create_string_buffer(256)
-        driver.cuDeviceGet(ctypes.byref(device), index)
-        driver.cuDeviceGetName(name, len(name), device)
-        names.append(name.value.decode(errors="replace"))
-    problem = "" if names else "the CUDA driver knows no device"
-    return CudaDriver(f"{number.value // 1000}.{number.value % 1000 // 10}", tuple(names), problem)
 
 
 def installed_extras() -> tuple[Extra, ...]:

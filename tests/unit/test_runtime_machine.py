@@ -11,6 +11,7 @@ import typer
 from typer.testing import CliRunner
 
 from personsearch.cli.doctor import doctor
+from personsearch.core.cuda_driver import probe_cuda
 from personsearch.runtime import engine, machine
 
 app = typer.Typer()
@@ -76,7 +77,7 @@ def test_extras_name_what_they_lack(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_cuda_probe_gives_devices_or_the_reason() -> None:
-    found = machine.probe_cuda()
+    found = probe_cuda()
     assert bool(found.devices) != bool(found.problem)
 
 

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
+
+from personsearch.core.errors import InputError
 
 # Fields of onnx.proto that lead to tensors: message -> field number -> message. Other fields are skipped unread.
 _WAYS: dict[str, dict[int, str]] = {
@@ -33,6 +36,26 @@ def has_external_data(content: bytes) -> bool:
         return _leads_outside(memoryview(content), "model")
     except (IndexError, RecursionError):
         raise ValueError("not an ONNX file") from None
+
+
+def require_self_contained(content: bytes, path: Path) -> None:
+    """Refuses a graph part of which lies in another file.
+
+    Args:
+        content: the ONNX file's bytes.
+        path: for the message.
+
+    Raises:
+        InputError: it does, or the bytes are no ONNX file.
+    """
+    try:
+        outside = has_external_data(content)
+    except ValueError as error:
+        raise InputError(f"is {error}", where=str(path), remedy="export the artifact again") from None
+    if outside:
+        raise InputError(
+            "weights lie in another file, which no hash covers", where=str(path), remedy="export the artifact again"
+        )
 
 
 def _leads_outside(message: memoryview, kind: str) -> bool:

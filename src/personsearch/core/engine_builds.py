@@ -1,0 +1,89 @@
+"""All engines of an artifact: which graphs, for which GPUs, and the command that builds them."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+
+from personsearch.core.cuda_driver import CudaDriver, probe_cuda
+from personsearch.core.engine_builder import build_engine
+from personsearch.core.engine_cache import (
+    BuildFlags,
+    EngineCache,
+    EngineKey,
+    EngineRecord,
+    TensorRtName,
+    local_platform,
+)
+from personsearch.core.engine_tensorrt import TensorRt, load_tensorrt, require_gpu
+from personsearch.core.errors import InputError
+from personsearch.core.manifest import load_artifact
+from personsearch.core.onnx_file import require_self_contained
+
+
+def build_artifact(
+    artifact: Path,
+    library: TensorRtName,
+    *,
+    targets: Sequence[str] | None = None,
+    flags: BuildFlags | None = None,
+    cache: EngineCache | None = None,
+) -> tuple[EngineRecord, ...]:
+    """Builds every graph of an artifact into the local cache, each in place of one built with the same options.
+
+    Args:
+        artifact: the folder; its hashes are checked.
+        library: whose engines.
+        targets: compute capabilities, as ``8.6``; none for the GPU's here. TensorRT builds for no other.
+        flags: none for the defaults.
+        cache: none for the user's.
+
+    Raises:
+        InputError: not an artifact, the library or a GPU that it needs is missing, or it refuses a graph or an option.
+    """
+    manifest = load_artifact(artifact)
+    api = load_tensorrt(library)
+    driver = require_gpu(library, "build engines") if targets is None or not api.is_rtx else probe_cuda()
+    wanted = tuple(targets or driver.compute_capabilities[:1])
+    if not api.is_rtx and wanted != driver.compute_capabilities[:1]:
+        raise InputError(
+            f"{api.title} builds for the GPU here, of compute capability {driver.compute_capabilities[0]}, alone",
+            remedy="leave --compute-capability out, or use --engine tensorrt-rtx",
+        )
+    place = cache or EngineCache()
+    records = []
+    for graph in manifest.graphs.values():
+        path = artifact / graph.file
+        content = path.read_bytes()
+        require_self_contained(content, path)
+        for capability in wanted:
+            key = engine_key(api, capability, driver, hashlib.sha256(content).hexdigest(), flags)
+            records.append(build_engine(api, content, key, place, graph=path.name))
+    return tuple(records)
+
+
+def engine_key(
+    api: TensorRt, compute_capability: str, driver: CudaDriver, graph_sha256: str, flags: BuildFlags | None = None
+) -> EngineKey:
+    """The key of a graph's engine on this machine.
+
+    TensorRT chooses what is fastest on the very GPU, and warns of others; TensorRT for RTX builds for all of a compute
+    capability and compiles the rest where it runs.
+    """
+    chosen = flags or BuildFlags()
+    any_model = api.is_rtx or chosen.hardware_compatible != "none"
+    return EngineKey(
+        library=api.library,
+        version=api.version,
+        compute_capability=compute_capability,
+        gpu="" if any_model or not driver.devices else driver.devices[0],
+        platform=local_platform(),
+        graph_sha256=graph_sha256,
+        flags=chosen,
+    )
+
+
+def build_command(artifact: Path, library: TensorRtName) -> str:
+    """What a user types to build an artifact's engines here."""
+    return f"personsearch engine build {artifact} --engine {library}"
