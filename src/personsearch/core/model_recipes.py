@@ -10,12 +10,11 @@ from typing import Annotated, Any, Literal
 from pydantic import Discriminator, Field, Tag, field_validator
 
 from personsearch.core.recipe import StrictModel
-from personsearch.core.student_trunk import FamilyTrunk
+from personsearch.core.student_trunk import FamilyTrunk, NormKind
 
 Positive = Annotated[int, Field(gt=0)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 AttentionKind = Literal["none", "light", "full"]
-NormKind = Literal["batch", "frozen", "group"]
 
 
 class ResNetTrunk(StrictModel):
@@ -29,7 +28,7 @@ class ResNetTrunk(StrictModel):
     norm: NormKind = Field(
         default="batch",
         description="batch: trained; frozen: the trunk's batch norms keep statistics and scales that they start with, "
-        "conv5's are trained (OIM); group: group norm in the trunk and conv5, for batches of one or two",
+        "conv5's are trained (OIM); group: group norm in the trunk, conv5 and HDL's head, for batches of one or two",
     )
     frozen_stages: Annotated[int, Field(ge=0, le=3)] = Field(
         default=0, description="1: conv1 is not trained, 2: conv1 and conv2, 3: and conv3"
@@ -47,6 +46,11 @@ class DepthwiseTrunk(StrictModel):
     stride: Literal[8, 16] = Field(default=16, description="of the scene feature, HDL's r; 8 leaves block 2 unstrided")
     modules: Positive = Field(default=3, description="modules in a block; the last one has stride 2")
     person_channels: Positive = Field(default=512, description="output channels of the per-person block")
+    norm: NormKind = Field(
+        default="batch",
+        description="batch: trained; frozen: the trunk's batch norms keep what init_from brings, the person block's "
+        "are trained; group: group norm in trunk, person block and HDL's head, for batches of one or two",
+    )
 
 
 class ShuffleTrunk(StrictModel):
@@ -57,6 +61,11 @@ class ShuffleTrunk(StrictModel):
     neck_channels: Positive = 96
     person_channels: Positive = 256
     weights: str | None = Field(default=None, description="path of FastestDet's backbone state dict, or none")
+    norm: NormKind = Field(
+        default="batch",
+        description="as of the other trunks; frozen: the stages' batch norms keep what `weights` or init_from brings, "
+        "the neck's and the person block's are trained",
+    )
 
 
 TrunkRecipe = Annotated[ResNetTrunk | DepthwiseTrunk | ShuffleTrunk | FamilyTrunk, Field(discriminator="kind")]

@@ -143,16 +143,17 @@ class TrainRecipe(StrictModel):
     init_from: str | None = Field(default=None, description="checkpoint whose weights start the model, or none")
     loss_weights: dict[str, float] = Field(
         default_factory=dict,
-        description="weight of a named loss (rpn_class, rpn_box, refine_class, refine_box, identity; docs/conventions.md "
-        "has those of every network); 1 where absent",
+        description="weight of a named loss (rpn_class, rpn_box, refine_class, refine_box, identity; those of every "
+        "network: docs/conventions.md); 1 where absent",
     )
 
     @model_validator(mode="after")
     def _check_frozen_norm(self) -> TrainRecipe:
         trunk = self.model.trunk
-        frozen = isinstance(trunk, ResNetTrunk) and trunk.norm == "frozen" and not trunk.pretrained
-        if frozen and self.init_from is None:
-            raise ValueError("model.trunk.norm is frozen: set model.trunk.pretrained, or init_from to start from")
+        own = {"pretrained": getattr(trunk, "pretrained", None), "weights": getattr(trunk, "weights", None)}
+        if trunk.norm == "frozen" and self.init_from is None and not any(own.values()):
+            where = [f"model.trunk.{name}, or " for name, value in own.items() if hasattr(trunk, name)]
+            raise ValueError(f"model.trunk.norm is frozen: set {''.join(where)}init_from to start from")
         return self
 
     @model_validator(mode="after")

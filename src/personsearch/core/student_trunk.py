@@ -12,6 +12,7 @@ Positive = Annotated[int, Field(gt=0)]
 Count = Annotated[int, Field(ge=0)]
 BlockKind = Literal["separable", "branched", "dense"]
 """`personsearch.models.backbones.family` says what each is."""
+NormKind = Literal["batch", "frozen", "group"]
 
 
 class FamilyTrunk(StrictModel):
@@ -31,3 +32,7 @@ class FamilyTrunk(StrictModel):
     neck_channels: Positive | None = Field(default=None, description="of the scene feature")
     person_channels: Positive | None = Field(default=None, description="of the per-person block")
     person_blocks: Positive | None = Field(default=None, description="units in it")
+    norm: NormKind = Field(
+        default="batch",
+        description="as of the other trunks; group: one norm of the branches' sum, which still merge at export",
+    )

@@ -88,6 +88,7 @@ def _build_hdl(recipe: HdlRecipe, trunk: Trunk, preprocess: Preprocess, person_c
         dropout=recipe.dropout,
         identity_scale=recipe.identity_scale,
         embedding_dim=recipe.embedding_dim,
+        norm=recipe.trunk.norm,
     )
     return TwoStageSearch(
         preprocess=preprocess,
@@ -121,13 +122,16 @@ def _build_trunk(recipe: ModelRecipe) -> Trunk:
             modules=trunk.modules,
             person_channels=trunk.person_channels,
             attention=attention,
+            norm=trunk.norm,
         )
     if isinstance(trunk, FamilyTrunk):
-        return StudentTrunk(**asdict(student_size(trunk)), stride=trunk.stride, attention=attention)
+        size = asdict(student_size(trunk))
+        return StudentTrunk(**size, stride=trunk.stride, attention=attention, norm=trunk.norm)
     return ShuffleNet(
         stride=trunk.stride,
         neck_channels=trunk.neck_channels,
         person_channels=trunk.person_channels,
         attention=attention,
         weights=None if trunk.weights is None else Path(trunk.weights),
+        norm=trunk.norm,
     )

@@ -9,21 +9,22 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from personsearch.core.model_recipes import AttentionKind
-from personsearch.core.student_trunk import BlockKind
+from personsearch.core.student_trunk import BlockKind, NormKind
 from personsearch.models.attention import attend, build_attention
 from personsearch.models.backbones.branched import BranchedConv
 from personsearch.models.backbones.trunk import Trunk, initialise
+from personsearch.models.norms import map_norm
 
 
-def unit(in_channels: int, out_channels: int, stride: int, block: BlockKind) -> nn.Module:
+def unit(in_channels: int, out_channels: int, stride: int, block: BlockKind, norm: NormKind) -> nn.Module:
     """One unit: ``separable`` a depthwise 3x3 and a 1x1, ``branched`` the same trained with branches that merge,
     ``dense`` one 3x3 with branches that merge; no unit adds its input at run time, which would read it twice."""
     if block == "dense":
-        return BranchedConv(in_channels, out_channels, 3, stride=stride)
+        return BranchedConv(in_channels, out_channels, 3, stride=stride, norm=norm)
     branches = block == "branched"
     return nn.Sequential(
-        BranchedConv(in_channels, in_channels, 3, stride=stride, groups=in_channels, branches=branches),
-        BranchedConv(in_channels, out_channels, 1, branches=branches),
+        BranchedConv(in_channels, in_channels, 3, stride=stride, groups=in_channels, branches=branches, norm=norm),
+        BranchedConv(in_channels, out_channels, 1, branches=branches, norm=norm),
     )
 
 
@@ -35,6 +36,7 @@ class StudentTrunk(Trunk):
     added; one unit mixes the sum. Neck and person block are never ``dense``, which would cost nine times as much.
 
     Levels 0 and 1 are the stages at strides 4 and 8, level 2 is the scene feature. Arguments: see `StudentSize`.
+    ``norm`` is that of the trunk and the person block; ``frozen`` holds the trunk's alone.
     """
 
     def __init__(
@@ -49,34 +51,38 @@ class StudentTrunk(Trunk):
         block: BlockKind,
         stride: int = 8,
         attention: AttentionKind = "none",
+        norm: NormKind = "batch",
     ) -> None:
         super().__init__()
         self.stride, self.out_channels, self.person_channels = stride, neck_channels, person_channels
-        self._person_blocks = person_blocks
+        self._person_blocks, self._norm = person_blocks, norm
         branches = block != "separable"
         self._narrow_block: BlockKind = "branched" if branches else "separable"
         # No branches on the frame: the backward pass of a 1x1 at stride 2 over three channels that lie last, as a
         # frame's do, writes outside its memory (torch 2.15 on a CPU with AVX-512), and there is little to gain.
         self.stem = nn.Sequential(
-            BranchedConv(3, stem_channels, 3, stride=2, branches=False),
-            BranchedConv(stem_channels, channels[0], 3, stride=2, branches=branches),
+            BranchedConv(3, stem_channels, 3, stride=2, branches=False, norm=norm),
+            BranchedConv(stem_channels, channels[0], 3, stride=2, branches=branches, norm=norm),
         )
         self.stages = nn.ModuleList(
-            [nn.Sequential(*(unit(channels[0], channels[0], 1, block) for _ in range(blocks[0])))]
+            [nn.Sequential(*(unit(channels[0], channels[0], 1, block, norm) for _ in range(blocks[0])))]
         )
         for (inputs, outputs), count in zip(pairwise(channels), blocks[1:], strict=True):
             if count:
-                rest = (unit(outputs, outputs, 1, block) for _ in range(count - 1))
-                self.stages.append(nn.Sequential(unit(inputs, outputs, 2, block), *rest))
+                rest = (unit(outputs, outputs, 1, block, norm) for _ in range(count - 1))
+                self.stages.append(nn.Sequential(unit(inputs, outputs, 2, block, norm), *rest))
         self.laterals = nn.ModuleList(
-            nn.Sequential(nn.Conv2d(width, neck_channels, 1, bias=False), nn.BatchNorm2d(neck_channels))
+            nn.Sequential(nn.Conv2d(width, neck_channels, 1, bias=False), map_norm(norm)(neck_channels))
             for width in channels[1 : len(self.stages)]
         )
-        self.neck = nn.Sequential(nn.ReLU(inplace=True), unit(neck_channels, neck_channels, 1, self._narrow_block))
+        mixing = unit(neck_channels, neck_channels, 1, self._narrow_block, norm)
+        self.neck = nn.Sequential(nn.ReLU(inplace=True), mixing)
         widths = (channels[0], channels[1], neck_channels)
         self.attentions = nn.ModuleList(build_attention(attention, width) or nn.Identity() for width in widths)
         self._attends = attention != "none"
         initialise(self)
+        if norm == "frozen":
+            self.freeze_norms([self])
 
     def forward(self, images: Tensor, taps: dict[str, Tensor]) -> Tensor:
         size = (images.shape[2] // self.stride, images.shape[3] // self.stride)
@@ -100,7 +106,7 @@ class StudentTrunk(Trunk):
         strides = [1, 2] + [1] * (self._person_blocks - 2) if self._person_blocks > 1 else [2]
         block = nn.Sequential(
             *(
-                unit(inputs, outputs, stride, self._narrow_block)
+                unit(inputs, outputs, stride, self._narrow_block, self._norm)
                 for (inputs, outputs), stride in zip(pairwise(widths), strides, strict=True)
             )
         )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 
 from torch import Tensor, nn
@@ -10,9 +9,11 @@ from torchvision.models import ResNet18_Weights, ResNet50_Weights
 from torchvision.models.resnet import BasicBlock, Bottleneck
 
 from personsearch.core.errors import InputError
-from personsearch.core.model_recipes import AttentionKind, NormKind
+from personsearch.core.model_recipes import AttentionKind
+from personsearch.core.student_trunk import NormKind
 from personsearch.models.attention import attend, build_attention
 from personsearch.models.backbones.trunk import Trunk, initialise
+from personsearch.models.norms import map_norm
 
 _UNITS = {
     10: (BasicBlock, (1, 1, 1, 1)),
@@ -50,7 +51,7 @@ class ResNetC4(Trunk):
         super().__init__()
         block, counts = _UNITS[depth]
         self._block, self._counts, self._width = block, counts, width
-        self._norm: Callable[[int], nn.Module] = _group_norm if norm == "group" else nn.BatchNorm2d
+        self._norm = map_norm(norm)
         self.stride = stride
         self.conv1 = nn.Conv2d(3, width, 7, stride=2, padding=3, bias=False)
         self.bn1 = self._norm(width)
@@ -76,21 +77,9 @@ class ResNetC4(Trunk):
             self._load_imagenet(depth, width)
         stages = [["conv1", "bn1"], ["layer1"], ["layer2"]]
         held = [self.get_submodule(name) for stage in stages[:frozen_stages] for name in stage]
-        self._frozen = [
-            part
-            for top in (held if norm != "frozen" else [self])
-            for part in top.modules()
-            if isinstance(part, nn.BatchNorm2d)
-        ]
-        for part in [*held, *self._frozen]:
+        for part in held:
             part.requires_grad_(False)
-
-    def train(self, mode: bool = True) -> ResNetC4:
-        """Switches all but frozen batch norms, which stay as in evaluation."""
-        super().train(mode)
-        for part in self._frozen:
-            part.eval()
-        return self
+        self.freeze_norms([self] if norm == "frozen" else held)
 
     def forward(self, images: Tensor, taps: dict[str, Tensor]) -> Tensor:
         x = self.stem(images)
@@ -137,11 +126,6 @@ class ResNetC4(Trunk):
         own = self.state_dict()
         self.load_state_dict({name: state.get(name, value) for name, value in own.items()})
         self._imagenet = dict(state)
-
-
-def _group_norm(channels: int) -> nn.Module:
-    # 32 groups (Wu and He, ECCV 2018), fewer where a narrow trunk would be left with a channel a group.
-    return nn.GroupNorm(math.gcd(32, max(1, channels // 2)), channels)
 
 
 def _stage(

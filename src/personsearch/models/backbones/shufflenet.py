@@ -12,11 +12,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from personsearch.core.errors import InputError
-from personsearch.core.recipes import AttentionKind
+from personsearch.core.model_recipes import AttentionKind
+from personsearch.core.student_trunk import NormKind
 from personsearch.models.attention import attend, build_attention
 from personsearch.models.backbones.depthwise import SeparableModule, conv_norm_relu
 from personsearch.models.backbones.trunk import Trunk, initialise
 from personsearch.models.fold import FoldsNorms, scale_and_shift
+from personsearch.models.norms import NormMaker, map_norm
 
 STAGES = ((4, 48), (8, 96), (4, 192))  # units and output channels, at strides 8, 16, 32
 STEM_CHANNELS = 24
@@ -25,28 +27,28 @@ STEM_CHANNELS = 24
 class ShuffleUnit(nn.Module):
     """A unit of ShuffleNetV2; the channel shuffle is the even-odd split at the entrance of the next unit."""
 
-    def __init__(self, in_channels: int, out_channels: int, stride: int) -> None:
+    def __init__(self, in_channels: int, out_channels: int, stride: int, norm: NormMaker) -> None:
         super().__init__()
         half = out_channels // 2
         own = half if stride == 2 else out_channels - half
         entering = in_channels if stride == 2 else in_channels // 2
         self.branch_main = nn.Sequential(
             nn.Conv2d(entering, half, 1, bias=False),
-            nn.BatchNorm2d(half),
+            norm(half),
             nn.ReLU(inplace=True),
             nn.Conv2d(half, half, 3, stride, 1, groups=half, bias=False),
-            nn.BatchNorm2d(half),
+            norm(half),
             nn.Conv2d(half, own, 1, bias=False),
-            nn.BatchNorm2d(own),
+            norm(own),
             nn.ReLU(inplace=True),
         )
         self.branch_proj: nn.Sequential | None = None
         if stride == 2:
             self.branch_proj = nn.Sequential(
                 nn.Conv2d(in_channels, in_channels, 3, stride, 1, groups=in_channels, bias=False),
-                nn.BatchNorm2d(in_channels),
+                norm(in_channels),
                 nn.Conv2d(in_channels, half, 1, bias=False),
-                nn.BatchNorm2d(half),
+                norm(half),
                 nn.ReLU(inplace=True),
             )
 
@@ -63,6 +65,9 @@ class ShuffleNet(Trunk, FoldsNorms):
     needs and a trunk this thin can afford. Every scale goes through a 1x1 convolution, is brought to the map's
     stride (averaged down, or bilinear up) and added; a separable module mixes the sum. Adding after the
     convolutions is the same function as concatenating before one, at a quarter of the memory traffic.
+
+    ``norm`` is that of all of it and of the person block; ``frozen`` holds those of ShuffleNetV2 itself, which
+    ``weights`` have statistics for, and trains the neck's.
     """
 
     def __init__(
@@ -73,25 +78,30 @@ class ShuffleNet(Trunk, FoldsNorms):
         person_channels: int = 256,
         attention: AttentionKind = "none",
         weights: Path | None = None,
+        norm: NormKind = "batch",
     ) -> None:
         super().__init__()
         self.stride, self.out_channels, self.person_channels = stride, neck_channels, person_channels
-        self.first_conv = conv_norm_relu(3, STEM_CHANNELS, 3, stride=2)
+        self._norm = make = map_norm(norm)
+        self.first_conv = conv_norm_relu(3, STEM_CHANNELS, 3, norm=make, stride=2)
         self.maxpool = nn.MaxPool2d(3, stride=2, padding=1)
         channels = STEM_CHANNELS
         for index, (units, width) in enumerate(STAGES):
-            parts = [ShuffleUnit(channels, width, 2)] + [ShuffleUnit(width, width, 1) for _ in range(units - 1)]
+            parts = [ShuffleUnit(channels, width, 2, make)]
+            parts += [ShuffleUnit(width, width, 1, make) for _ in range(units - 1)]
             setattr(self, f"stage{index + 2}", nn.Sequential(*parts))
             channels = width
         scales = (STEM_CHANNELS, *(width for _, width in STAGES))
         self.laterals = nn.ModuleList(nn.Conv2d(width, neck_channels, 1, bias=False) for width in scales)
         self.neck = nn.Sequential(
-            nn.BatchNorm2d(neck_channels), nn.ReLU(inplace=True), SeparableModule(neck_channels, neck_channels, 1)
+            make(neck_channels), nn.ReLU(inplace=True), SeparableModule(neck_channels, neck_channels, 1, make)
         )
         self.attention = build_attention(attention, neck_channels)
         initialise(self)
         if weights is not None:
             self._load(weights)
+        if norm == "frozen":
+            self.freeze_norms([self.first_conv, *(getattr(self, f"stage{index + 2}") for index in range(len(STAGES)))])
 
     def forward(self, images: Tensor, taps: dict[str, Tensor]) -> Tensor:
         x: Tensor = self.maxpool(self.first_conv(images))
@@ -109,8 +119,8 @@ class ShuffleNet(Trunk, FoldsNorms):
 
     def person_block(self) -> nn.Module:
         block = nn.Sequential(
-            SeparableModule(self.out_channels, self.person_channels, 1),
-            SeparableModule(self.person_channels, self.person_channels, 2),
+            SeparableModule(self.out_channels, self.person_channels, 1, self._norm),
+            SeparableModule(self.person_channels, self.person_channels, 2, self._norm),
         )
         initialise(block)
         return block
@@ -118,6 +128,8 @@ class ShuffleNet(Trunk, FoldsNorms):
     @torch.no_grad()
     def fold_norms(self) -> None:
         """The neck's batch norm goes into the convolutions whose sum it reads; resizing keeps their constants."""
+        if not isinstance(self.neck[0], nn.BatchNorm2d):
+            return
         scale, shift = scale_and_shift(self.neck[0])
         laterals = [layer for layer in self.laterals if isinstance(layer, nn.Conv2d)]
         for lateral in laterals:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterable
 
 from torch import Tensor, nn
 
@@ -19,6 +20,21 @@ class Trunk(nn.Module, ABC):
     out_channels: int
     stride: int
     person_channels: int
+    _frozen_norms: tuple[nn.Module, ...] = ()
+
+    def freeze_norms(self, parts: Iterable[nn.Module]) -> None:
+        """The batch norms in ``parts`` keep the statistics, scales and shifts that they have, in training mode too."""
+        norms = [norm for part in parts for norm in part.modules() if isinstance(norm, nn.BatchNorm2d)]
+        for norm in norms:
+            norm.requires_grad_(False).eval()
+        self._frozen_norms = (*self._frozen_norms, *norms)
+
+    def train(self, mode: bool = True) -> Trunk:
+        """Switches all but frozen batch norms, which stay as in evaluation."""
+        super().train(mode)
+        for norm in self._frozen_norms:
+            norm.eval()
+        return self
 
     @abstractmethod
     def forward(self, images: Tensor, taps: dict[str, Tensor]) -> Tensor:

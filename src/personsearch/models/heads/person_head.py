@@ -7,8 +7,10 @@ from dataclasses import dataclass
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from personsearch.core.recipes import AttentionKind
+from personsearch.core.model_recipes import AttentionKind
+from personsearch.core.student_trunk import NormKind
 from personsearch.models.attention import attend, build_attention
+from personsearch.models.norms import map_norm, row_norm
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,7 @@ class PersonHead(nn.Module):
         dropout: on the embedding before the identity layer.
         identity_scale: none for HDL's linear layer, a number for cosine logits times it.
         embedding_dim: D after a linear layer on the averages; none for HDL's, which has no such layer.
+        norm: ``group`` for group norm of the crops and layer norm of the rows in place of batch norm.
     """
 
     def __init__(
@@ -55,17 +58,18 @@ class PersonHead(nn.Module):
         dropout: float = 0.0,
         identity_scale: float | None = None,
         embedding_dim: int | None = None,
+        norm: NormKind = "batch",
     ) -> None:
         super().__init__()
         averaged = channels * stripes
         self.embedding_dim = embedding_dim or averaged
         self._stripes, self._bins, self._scale = stripes, refine_bins, identity_scale
-        self.norm_in = nn.BatchNorm2d(in_channels)
+        self.norm_in = map_norm(norm)(in_channels)
         self.block = block
         self.attention = build_attention(attention, channels)
         self.project = None if embedding_dim is None else nn.Linear(averaged, embedding_dim, bias=False)
-        self.norm_out = nn.BatchNorm1d(self.embedding_dim)
-        self.norm_cells = nn.BatchNorm1d(channels * refine_bins**2)
+        self.norm_out = row_norm(norm)(self.embedding_dim)
+        self.norm_cells = row_norm(norm)(channels * refine_bins**2)
         self.class_logits = nn.Linear(channels * refine_bins**2, 2)
         self.box_deltas = nn.Linear(channels * refine_bins**2, 4)
         self.dropout = nn.Dropout(dropout)
