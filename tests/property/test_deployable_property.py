@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torchvision.ops import nms, roi_align
 
-from personsearch.models.deployable import fixed_nms, matrix_pool
+from personsearch.models.deployable import fixed_nms, matrix_pool, pairwise_iou
 
 
 def crowd(seed: int, count: int, spread: float) -> Tensor:
@@ -29,13 +29,68 @@ def test_fixed_nms_equals_greedy_nms(seed: int, count: int, spread: float, thres
     assert kept.nonzero().flatten().tolist() == expected.tolist()
 
 
-def test_fixed_nms_follows_the_longest_possible_chain() -> None:
-    # Each box overlaps only its neighbours, so the last one's fate takes every step to settle.
-    count = 40
+def street(seed: int, count: int) -> Tensor:
+    """``count`` detections of a street in perspective: a few people, near ones large, each detected many times over."""
+    generator = torch.Generator().manual_seed(seed)
+    people = max(1, count // 6)
+    foot = 0.3 + 0.7 * torch.rand(people, generator=generator)
+    height = 40 + 400 * foot
+    who = torch.randint(0, people, (count,), generator=generator)
+    tall = height[who] * (1 + 0.15 * torch.randn(count, generator=generator))
+    wide = tall / 2.44 * (1 + 0.1 * torch.randn(count, generator=generator))
+    x = (torch.rand(people, generator=generator) * 900)[who] + 0.1 * tall * torch.randn(count, generator=generator)
+    y = 600 * foot[who] + 0.05 * tall * torch.randn(count, generator=generator)
+    return torch.stack([x - wide / 2, y - tall, x + wide / 2, y], dim=1)
+
+
+@given(st.integers(0, 10_000), st.integers(2, 256), st.sampled_from([0.4, 0.5, 0.7]))
+@settings(max_examples=30, deadline=None)
+def test_fixed_nms_equals_greedy_nms_at_the_graphs_sizes_in_crowded_streets(
+    seed: int, count: int, threshold: float
+) -> None:
+    boxes = street(seed, count)
+    kept = fixed_nms(boxes.unsqueeze(0), torch.ones(1, count), threshold)[0]
+    assert kept.nonzero().flatten().tolist() == nms(boxes, torch.linspace(1, 0.1, count), threshold).tolist()
+
+
+@given(st.integers(0, 10_000), st.integers(2, 120), st.integers(1, 119))
+@settings(max_examples=30, deadline=None)
+def test_what_the_graph_cuts_off_changes_nothing_among_what_it_keeps(seed: int, count: int, rows: int) -> None:
+    boxes, rows = street(seed, count), min(rows, count)
+    whole = nms(boxes, torch.linspace(1, 0.1, count), 0.5)
+    kept = fixed_nms(boxes[:rows].unsqueeze(0), torch.ones(1, rows), 0.5)[0]
+    assert kept.nonzero().flatten().tolist() == whole[whole < rows].tolist()
+
+
+def queue(count: int) -> Tensor:
+    """Boxes of which each overlaps only its neighbours: the last one's fate takes every step to settle."""
     left = torch.arange(count) * 4.0
-    boxes = torch.stack([left, torch.zeros(count), left + 10, torch.full((count,), 20.0)], dim=1)
-    kept = fixed_nms(boxes.unsqueeze(0), torch.ones(1, count), 0.4)[0]
+    return torch.stack([left, torch.zeros(count), left + 10, torch.full((count,), 20.0)], dim=1)
+
+
+def test_fixed_nms_follows_the_longest_possible_chain() -> None:
+    count = 40
+    kept = fixed_nms(queue(count).unsqueeze(0), torch.ones(1, count), 0.4)[0]
     assert kept.tolist() == [float(i % 2 == 0) for i in range(count)]
+
+
+def after(steps: int, boxes: Tensor, threshold: float) -> list[float]:
+    """The recurrence stopped early: what a graph with fewer steps would keep."""
+    suppresses = torch.tril((pairwise_iou(boxes.unsqueeze(0))[0] > threshold).float(), -1)
+    kept = torch.ones(len(boxes))
+    for _ in range(steps):
+        kept = (1 - suppresses @ kept).clamp(min=0)
+    answer: list[float] = kept.tolist()
+    return answer
+
+
+def test_one_step_less_fails_in_a_queue_and_the_first_boxes_are_right_after_any_number() -> None:
+    count = 12
+    right = after(count - 1, queue(count), 0.4)
+    assert right == fixed_nms(queue(count).unsqueeze(0), torch.ones(1, count), 0.4)[0].tolist()
+    assert after(count - 2, queue(count), 0.4) != right
+    for steps in range(count):
+        assert after(steps, queue(count), 0.4)[: steps + 1] == right[: steps + 1]
 
 
 @given(st.integers(0, 10_000), st.integers(2, 30))

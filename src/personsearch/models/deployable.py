@@ -39,7 +39,11 @@ def fixed_nms(boxes: Tensor, valid: Tensor, iou_threshold: float) -> Tensor:
 
     Each step keeps a box unless a kept higher-scored one overlaps it. After t steps the first t + 1 boxes are
     settled, because each depends only on those before it; so K - 1 steps give exactly the greedy result for
-    every input, with no data-dependent shape and no loop operator.
+    every input, with no data-dependent shape and no loop operator. Fewer steps would be exact for the first boxes
+    only: in a queue of people, each overlapping the next, the last one's fate takes them all.
+
+    Beyond the K boxes nothing is seen. What a graph cuts off before (``graph_pre_nms`` by score) is lost, but it
+    changes nothing among the K: a box depends on no box of lower score.
 
     Args:
         boxes: ``(B, K, 4)`` xyxy by descending score.
