@@ -2,124 +2,33 @@
 
 from __future__ import annotations
 
-import os
-from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
-import cv2
 import numpy as np
 import pytest
-from mat_files import NO_BOX, cells, records, write_mat
+from cuhk_material import (
+    BOXES,
+    GALLERIES,
+    POOL,
+    QUERIES,
+    SIZES,
+    TRAIN,
+    WH,
+    Row,
+    write_images,
+    write_searches,
+    write_set,
+    write_train,
+)
+from mat_files import cells, records, write_mat
 from scipy.io import loadmat
 
 from personsearch.core.errors import InputError
 from personsearch.data.checking import check_dataset
-from personsearch.data.cuhk_searches import Searches, image_finder, open_searches_alone, read_searches
+from personsearch.data.cuhk_searches import open_searches_alone
 from personsearch.data.cuhk_sysu import open_cuhk_sysu
 from personsearch.data.opening import format_of, open_dataset
-
-Box = tuple[int, int, int, int]
-Row = tuple[str, Box | None]
-SIZES = (50, 100, 500, 1000, 2000, 4000)
-WH = (640, 480)
-
-BOXES: dict[str, list[Box]] = {
-    "s1.jpg": [(10, 20, 30, 60), (50, 20, 0, 60), (100, 20, 30, 70)],
-    "s2.jpg": [(5, 5, 30, 60), (5, 5, 30, 60), (620, 5, 30, 60)],
-    "s11.jpg": [(7, 7, 30, -1), (0, 0, 20, 50)],
-    "s4.jpg": [(200, 100, 90, 200), (60, 5, 30, 60)],
-    "s5.jpg": [(210, 100, 90, 200)],
-    "s6.jpg": [(220, 100, 90, 200), (400, 100, 80, 190), (300, 90, 80, 190)],
-    "s7.jpg": [(1, 1, 20, 40)],
-    "s8.jpg": [(1, 1, 20, 40)],
-}
-POOL = ("s6.jpg", "s4.jpg", "s5.jpg", "s8.jpg", "s7.jpg")
-TRAIN: dict[str, list[tuple[str, Box]]] = {
-    "p20": [("s1.jpg", (10, 20, 30, 60)), ("s2.jpg", (5, 5, 30, 60))],
-    "p3": [("s2.jpg", (620, 5, 30, 60)), ("s11.jpg", (0, 0, 20, 50))],
-}
-QUERIES: list[tuple[str, str, Box]] = [
-    ("p8", "s4.jpg", (200, 100, 90, 200)),
-    ("p1", "s6.jpg", (400, 100, 80, 190)),
-]
-# The first query's gallery repeats an image, the second's has the query's own, where the person stands twice.
-GALLERIES: list[list[Row]] = [
-    [("s5.jpg", (210, 100, 90, 200)), ("s5.jpg", (210, 100, 90, 200)), ("s7.jpg", None)],
-    [("s6.jpg", (300, 90, 80, 190)), ("s8.jpg", None)],
-]
-
-
-def stored(box: Box | None, kind: type) -> Any:
-    return NO_BOX if box is None else np.array([box], kind)
-
-
-def searches_of(queries: Sequence[tuple[str, str, Box]], galleries: Sequence[Sequence[Row]], kind: type) -> Any:
-    return records(
-        [
-            {
-                "Query": records(
-                    [{"imname": image, "idlocate": stored(box, kind), "ishard": 0, "idname": name}],
-                    ("imname", "idlocate", "ishard", "idname"),
-                ),
-                "Gallery": records(
-                    [{"imname": image, "idlocate": stored(at, kind), "ishard": NO_BOX} for image, at in rows],
-                    ("imname", "idlocate", "ishard"),
-                ),
-            }
-            for (name, image, box), rows in zip(queries, galleries, strict=True)
-        ],
-        ("Query", "Gallery"),
-    )
-
-
-def write_images(path: Path, boxes: Mapping[str, Sequence[Any]], kind: type = np.float64) -> None:
-    rows = [
-        {
-            "imname": name,
-            "nAppear": len(placed),
-            "box": records([{"idlocate": np.array([b], kind), "ishard": 0} for b in placed], ("idlocate", "ishard")),
-        }
-        for name, placed in boxes.items()
-    ]
-    write_mat(path, Img=records(rows, ("imname", "nAppear", "box")))
-
-
-def write_train(path: Path, people: Mapping[str, Sequence[tuple[str, Box]]]) -> None:
-    rows = []
-    for name, seen in people.items():
-        scenes = [{"imname": image, "idlocate": np.array([box], np.float64), "ishard": 0} for image, box in seen]
-        scene = records(scenes, ("imname", "idlocate", "ishard"))
-        rows.append(records([{"idname": name, "nAppear": len(seen), "scene": scene}], ("idname", "nAppear", "scene")))
-    write_mat(path, Train=cells(rows))
-
-
-def write_searches(
-    path: Path,
-    queries: Sequence[tuple[str, str, Box]] = QUERIES,
-    galleries: Sequence[Sequence[Row]] = GALLERIES,
-    kind: type = np.float64,
-    compressed: bool = True,
-) -> None:
-    write_mat(path, compressed, **{path.stem: searches_of(queries, galleries, kind)})
-
-
-def write_set(root: Path, folder: str | None = "Image/SSM", kind: type = np.float64) -> Path:
-    """The set; larger galleries have the smaller ones' rows and all other images."""
-    annotation, searches = root / "annotation", root / "annotation/test/train_test"
-    write_images(annotation / "Images.mat", BOXES)
-    write_mat(annotation / "pool.mat", pool=cells(POOL))
-    write_train(searches / "Train.mat", TRAIN)
-    for size in SIZES:
-        more: list[Row] = [("s8.jpg", None)] if size > 50 else []
-        galleries = [[*rows, *more] for rows in GALLERIES]
-        write_searches(searches / f"TestG{size}.mat", galleries=galleries, kind=kind, compressed=size != 500)
-    if folder:
-        (root / folder).mkdir(parents=True)
-        for name in BOXES:
-            cv2.imwrite(str(root / folder / name), np.zeros((WH[1], WH[0], 3), np.uint8))
-    return root
 
 
 @pytest.fixture(autouse=True)
@@ -336,122 +245,3 @@ def test_images_that_come_or_go_are_seen_although_labels_are_kept(tmp_path: Path
     missing = [sum(told.count for told in data.index.problems if told.kind == "missing") for data in frames]
     assert missing == [0, 1, 1, 0]
     assert len(list((tmp_path / "cache").rglob("*.npz"))) == 3  # the first and the last state are one
-
-
-def plain_searches(path: Path, names: Sequence[str]) -> Searches:
-    """As everyone reads these files: SciPy and a loop."""
-    index_of = {name: index for index, name in enumerate(names)}
-    found = Searches(path, [], [], [], [], [])
-    for record in loadmat(path)[path.stem].squeeze(axis=0):
-        query, gallery = record["Query"][0, 0], record["Gallery"][0]
-        found.names.append(str(query["idname"][0]))
-        found.query_images.append(index_of[str(query["imname"][0])])
-        found.query_boxes.append(tuple(query["idlocate"][0].astype(int).tolist()))
-        found.galleries.append(np.array([index_of[str(row["imname"][0])] for row in gallery], np.int32))
-        found.answers.append(
-            [tuple(row["idlocate"][0].astype(int).tolist()) for row in gallery if row["idlocate"].size]
-        )
-    return found
-
-
-def assert_equal_searches(first: Searches, second: Searches) -> None:
-    assert (first.names, first.query_images) == (second.names, second.query_images)
-    assert (first.query_boxes, first.answers) == (second.query_boxes, second.answers)
-    for one, other in zip(first.galleries, second.galleries, strict=True):
-        np.testing.assert_array_equal(one, other)
-
-
-@pytest.mark.parametrize("compressed", [False, True])
-def test_searches_equal_a_plain_reader(tmp_path: Path, compressed: bool) -> None:
-    rng = np.random.default_rng(5)
-    names = [f"s{number}.jpg" for number in (3, 27, 411, 5055, 18184)]
-    queries, galleries = [], []
-    for number in range(30):
-        boxes = rng.integers(1, 900, (5, 4)).tolist()
-        queries.append((f"p{number}", names[rng.integers(5)], tuple(boxes[0])))
-        rows: list[Row] = [(names[rng.integers(5)], tuple(box)) for box in boxes[1 : rng.integers(1, 5)]]
-        galleries.append([*rows, *((names[rng.integers(5)], None) for _ in range(rng.integers(8)))])
-    path = tmp_path / "TestG50.mat"
-    write_searches(path, queries, galleries, np.uint16, compressed)
-    assert_equal_searches(read_searches(path, image_finder(names)), plain_searches(path, names))
-
-
-@pytest.fixture(scope="module")
-def true_searches() -> tuple[Searches, list[str]]:
-    """The published TestG100.mat."""
-    place = os.environ.get("PERSON_SEARCH_DATA")
-    path = Path(place or "", "cuhk-sysu/TestG100.mat")
-    if not place or not path.is_file():
-        pytest.skip("needs cuhk-sysu/TestG100.mat in the folder that PERSON_SEARCH_DATA names")
-    index_of: dict[str, int] = {}
-    return read_searches(path, lambda name: index_of.setdefault(name, len(index_of))), list(index_of)
-
-
-class TestPublishedG100:
-    """What is known of the true file; reference: sections 2.1, 3.2 and 7.1 of the project's notes on the field."""
-
-    def test_equals_a_plain_reader(self, true_searches: tuple[Searches, list[str]]) -> None:
-        found, names = true_searches
-        assert_equal_searches(found, plain_searches(found.path, names))
-
-    def test_sizes(self, true_searches: tuple[Searches, list[str]]) -> None:
-        found, names = true_searches
-        assert len(found.names) == len(set(found.names)) == 2_900
-        assert len(set(found.query_images)) == 2_725
-        assert {len(gallery) for gallery in found.galleries} == {100}
-        assert len(np.unique(np.concatenate(found.galleries))) == len(names) == 6_978
-
-    def test_answers(self, true_searches: tuple[Searches, list[str]]) -> None:
-        counts = [len(answers) for answers in true_searches[0].answers]
-        assert (min(counts), max(counts), round(float(np.mean(counts)), 3)) == (1, 13, 1.878)
-        by_count = Counter(counts)
-        assert (by_count[1], by_count[2], by_count[3]) == (1_501, 804, 341)
-
-    def test_query_boxes(self, true_searches: tuple[Searches, list[str]]) -> None:
-        sides = np.array(true_searches[0].query_boxes)[:, 2:]
-        assert np.median(sides, axis=0).tolist() == [76, 225]
-        assert (sides.min(axis=0).tolist(), sides.max(axis=0).tolist()) == ([13, 36], [297, 793])
-
-    def test_overlap_asked_for_small_people(self, true_searches: tuple[Searches, list[str]]) -> None:
-        """min(0.5, wh / ((w + 10)(h + 10))) is below a half where somebody is small."""
-        sides = np.array(true_searches[0].query_boxes)[:, 2:]
-        asked = np.minimum(0.5, sides.prod(axis=1) / (sides + 10).prod(axis=1))
-        assert int((asked < 0.5).sum()) == 11
-
-    def test_repeated_images(self, true_searches: tuple[Searches, list[str]]) -> None:
-        found, _ = true_searches
-        repeats = [n for n, gallery in enumerate(found.galleries) if len(np.unique(gallery)) < len(gallery)]
-        assert repeats == [1250, 1633, 1997, 2561]
-        for number in repeats:
-            rows = list(zip(found.galleries[number].tolist(), found.answers[number], strict=False))
-            again = [box for image, box in rows if [i for i, _ in rows].count(image) == 2]
-            # Only the first states one box twice; in the others the person stands in the image twice.
-            assert (len(again), len(set(again))) == (2, 1 if number == 1250 else 2)
-
-    def test_own_images(self, true_searches: tuple[Searches, list[str]]) -> None:
-        found, names = true_searches
-        own = {
-            number: names[image]
-            for number, (image, gallery) in enumerate(zip(found.query_images, found.galleries, strict=True))
-            if image in gallery
-        }
-        assert own == {493: "s14430.jpg", 2132: "s888.jpg"}
-        assert all(found.query_images[n] in found.galleries[n][: len(found.answers[n])] for n in own)
-
-    def test_boxes_that_bytes_cannot_add(self, true_searches: tuple[Searches, list[str]]) -> None:
-        found, _ = true_searches
-        boxes = np.array([*found.query_boxes, *(box for answers in found.answers for box in answers)])
-        in_bytes = boxes[boxes.max(axis=1) <= 255]
-        overflow = (in_bytes[:, :2] + in_bytes[:, 2:] > 255).any(axis=1)
-        assert (len(boxes), len(in_bytes), int(overflow.sum())) == (8_347, 1_301, 1_205)
-
-    def test_opened_alone(self, true_searches: tuple[Searches, list[str]]) -> None:
-        root = true_searches[0].path.parent
-        data = open_dataset(root, "test")
-        assert isinstance(data.queries[0].answers_xyxy, np.ndarray)
-        assert (len(data), data.person_count, len(data.queries)) == (6_978, 2_900, 2_900)
-        # 8,347 queries and answers; query 1250 states one answer twice, and query 2132 itself is one of its answers.
-        report = check_dataset(root)
-        counts = {count.name: count.found for count in report.splits[0].counts}
-        assert (counts["labelled"], counts["unlabelled"]) == (8_345, 0)
-        assert "annotation/Images.mat" in {problem.file for _, problem in report.problems}
