@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from personsearch.core.detections import FloatArray
-from personsearch.core.engine_names import ENGINES, require_library
+from personsearch.core.engine_names import ENGINES, engine_name, require_library
 from personsearch.core.errors import InputError
 from personsearch.core.gate_recipe import GateRecipe
 from personsearch.core.manifest import Manifest, load_artifact
@@ -110,7 +110,7 @@ def _candidates(
     candidates, not_run = [], []
     for name in engines or [name for name in ENGINES if name != REFERENCE]:
         try:
-            require_library(name)
+            require_library(engine_name(name))
             engine = open_engine(artifact, threads, engine=name, score_threshold=0.0)
         except InputError as error:
             if engines:
