@@ -43,7 +43,8 @@ REPORT: dict[str, Any] = {
 }  # fmt: skip
 PARITY: dict[str, Any] = {
     "passed": False, "failures": ["openvino int8: too far"], "reference": "torch 2",
-    "frames": 8, "frames_from": "known", "scenes": {"usual": 6, "dark": 2}, "source_sizes": ["640x480", "720x1280"], "score_threshold": 0.5,
+    "frames": 8, "frames_from": "known",
+    "scenes": {"usual": 6, "dark": 2}, "source_sizes": ["640x480", "720x1280"], "score_threshold": 0.5,
     "candidates": [
         {**REPORT, "name": "onnxruntime fp32", "passed": True, "ranking": None, "end_figures": None}, REPORT,
     ],
