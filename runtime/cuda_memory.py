@@ -111,6 +111,8 @@ class PycudaMemory:
         self._hosts, self._devices = [], {}
         self._stream = None
         self._context.pop()
+        # Said, since the object's own end would detach it as if it were no primary context, and leave it retained.
+        self._context.detach()
         self._context = None
 
 
@@ -139,7 +141,8 @@ class DriverMemory:
         self._call("cuMemHostAlloc", ctypes.byref(address), ctypes.c_size_t(size), ctypes.c_uint(0))
         self._hosts.append(address)
         content = (ctypes.c_uint8 * size).from_address(address.value or 0)
-        return np.frombuffer(content, dtype=np.dtype(dtype)).reshape(shape)
+        array: Array = np.ctypeslib.as_array(content).view(np.dtype(dtype)).reshape(shape)
+        return array
 
     def device(self, size: int) -> int:
         address = ctypes.c_uint64()

@@ -16,8 +16,11 @@ import onnxruntime as ort
 
 from personsearch import __version__
 from personsearch.core.cuda_driver import CudaDriver, probe_cuda
+from personsearch.core.engine_cache import EngineCache, TensorRtName
+from personsearch.core.engine_names import library_missing
+from personsearch.core.engine_tensorrt import load_tensorrt
 from personsearch.core.errors import InputError
-from personsearch.core.manifest import load_artifact
+from personsearch.core.manifest import EngineName
 from personsearch.runtime.engine import default_artifact, open_engine
 from personsearch.runtime.video_writer import CODECS, choose_codec
 
@@ -61,6 +64,8 @@ class MachineReport:
         memory_gib: of the machine, or the container's limit where that is lower.
         video: what OpenCV was built with, and the codec that it can write.
         engines: name to empty when it runs here, else to what is missing.
+        engine_cache: folder of the TensorRT engines that were built here.
+        cached_engines: how many these are.
         cuda: the driver.
         extras: of the installation.
         artifact: the shipped one.
@@ -73,6 +78,8 @@ class MachineReport:
     memory_gib: float
     video: dict[str, str]
     engines: dict[str, str]
+    engine_cache: str
+    cached_engines: int
     cuda: CudaDriver
     extras: tuple[Extra, ...]
     artifact: ShippedArtifact
@@ -80,9 +87,10 @@ class MachineReport:
 
 
 def inspect_machine() -> MachineReport:
-    """Looks at everything; takes a second, changes nothing."""
+    """Looks at everything; takes a few seconds, changes nothing."""
     cuda = probe_cuda()
     artifact, ran = _check_artifact()
+    cache = EngineCache()
     video = _video()
     problems = [f"default artifact: {artifact.problem}"] if artifact.name and artifact.problem else []
     if not video["mp4_codec"]:
@@ -101,7 +109,15 @@ def inspect_machine() -> MachineReport:
         cores=usable_cores(),
         memory_gib=round(memory_bytes() / 2**30, 1),
         video=video,
-        engines={"onnxruntime cpu": ran, "onnxruntime cuda": _onnx_cuda(cuda)},
+        engines={
+            "onnxruntime cpu": ran,
+            "onnxruntime cuda": _onnx_cuda(cuda),
+            "openvino cpu": _openvino(artifact),
+            "tensorrt": _tensorrt("tensorrt", cuda),
+            "tensorrt-rtx": _tensorrt("tensorrt-rtx", cuda),
+        },
+        engine_cache=str(cache.folder),
+        cached_engines=sum(1 for _ in cache.records()),
         cuda=cuda,
         extras=installed_extras(),
         artifact=artifact,
@@ -164,6 +180,49 @@ def _onnx_cuda(cuda: CudaDriver) -> str:
     return cuda.problem
 
 
+def _openvino(artifact: ShippedArtifact) -> str:
+    """What keeps OpenVINO from running; with a good artifact at hand it is run."""
+    missing = library_missing("openvino")
+    if missing:
+        return f"not installed: {missing}"
+    try:
+        if artifact.name and not artifact.problem:
+            _run_blank(default_artifact(), "openvino")
+        else:
+            import openvino
+
+            if "CPU" not in openvino.Core().available_devices:
+                return "installed, but it finds no CPU device; reinstall openvino"
+    except (InputError, ImportError) as error:
+        return " ".join(str(error).split())
+    return ""
+
+
+def _tensorrt(library: TensorRtName, cuda: CudaDriver) -> str:
+    """What keeps TensorRT from running. None of its objects is made before the driver is known to work."""
+    missing = library_missing(library)
+    if missing:
+        return f"not installed: {missing}"
+    try:
+        api = load_tensorrt(library)
+    except InputError as error:
+        return str(error)
+    builds = "; engines can be built here for other machines' GPUs to prove a graph" if api.is_rtx else ""
+    if cuda.problem:
+        return f"{api.title} is here, a GPU is not: {cuda.problem}{builds}"
+    try:
+        api.module.Runtime(api.log)
+    except TypeError as error:  # the binding's way to say that the library gave no object
+        return " ".join([api.title, "does not start:", *api.take_messages()[0], str(error)])
+    return ""
+
+
+def _run_blank(folder: Path, engine: EngineName) -> None:
+    opened = open_engine(folder, engine=engine)
+    opened.infer([np.zeros((*reversed(_PROBE_WH), 3), dtype=np.uint8)])
+    opened.close()
+
+
 def _check_artifact() -> tuple[ShippedArtifact, str]:
     """The shipped artifact, and what keeps the CPU engine from running it (empty: it ran)."""
     try:
@@ -171,10 +230,7 @@ def _check_artifact() -> tuple[ShippedArtifact, str]:
     except InputError as error:
         return ShippedArtifact(problem=str(error)), ""
     try:
-        load_artifact(folder)
-        engine = open_engine(folder)
-        engine.infer([np.zeros((*reversed(_PROBE_WH), 3), dtype=np.uint8)])
-        engine.close()
+        _run_blank(folder, "onnxruntime")
     except InputError as error:
         return ShippedArtifact(folder.name, str(error)), str(error)
     return ShippedArtifact(folder.name), ""
@@ -191,7 +247,13 @@ def as_dict(report: MachineReport) -> dict[str, Any]:
         "memory_gib": report.memory_gib,
         "video": report.video,
         "engines": {name: {"runs": not problem, "problem": problem} for name, problem in report.engines.items()},
-        "cuda": {"version": report.cuda.version, "devices": list(report.cuda.devices), "problem": report.cuda.problem},
+        "engine_cache": {"folder": report.engine_cache, "engines": report.cached_engines},
+        "cuda": {
+            "version": report.cuda.version,
+            "devices": list(report.cuda.devices),
+            "compute_capabilities": list(report.cuda.compute_capabilities),
+            "problem": report.cuda.problem,
+        },
         "extras": {extra.name: {"missing": list(extra.missing)} for extra in report.extras},
         "artifact": {"name": report.artifact.name, "problem": report.artifact.problem},
     }

@@ -13,6 +13,7 @@ from personsearch.cli import (
     diagnose,
     distill,
     doctor,
+    engine,
     evaluate,
     export,
     parity,
@@ -39,6 +40,7 @@ app.command("diagnose")(diagnose.diagnose)
 app.command("calibrate")(calibrate.calibrate)
 app.command("export")(export.export)
 app.command("parity")(parity.parity)
+app.add_typer(engine.app, name="engine")
 app.command("stream")(stream.stream)
 app.add_typer(bench.app, name="bench")
 app.command("doctor")(doctor.doctor)

@@ -46,11 +46,10 @@ def describe(report: MachineReport) -> str:
     for name, problem in report.engines.items():
         lines.append(_line("--" if problem else "ok", name, problem or "runs"))
     cuda = report.cuda
-    lines.append(
-        _line(
-            "--" if cuda.problem else "ok", "CUDA driver", cuda.problem or f"{cuda.version}: {', '.join(cuda.devices)}"
-        )
-    )
+    devices = zip(cuda.devices, cuda.compute_capabilities, strict=True)
+    found = ", ".join(f"{name} (compute capability {capability})" for name, capability in devices)
+    lines.append(_line("--" if cuda.problem else "ok", "CUDA driver", cuda.problem or f"{cuda.version}: {found}"))
+    lines.append(_line("ok", "engine cache", f"{report.engine_cache}: {report.cached_engines} engines"))
     for extra in report.extras:
         install = f"lacks {', '.join(extra.missing)}: pip install 'edge-person-search[{extra.name}]'"
         mark, status = ("--", install) if extra.missing else ("ok", "installed")

@@ -45,7 +45,16 @@ def stream(
         bool, typer.Option("--keep-going", help="Use what can be read of a source that is cut short.")
     ] = False,
     threads: Annotated[int | None, typer.Option(min=1, help="CPU threads of the engine.")] = None,
-    device: Annotated[Literal["cpu", "cuda"], typer.Option(help="Where the engine runs.")] = "cpu",
+    engine: Annotated[
+        str | None,
+        typer.Option(help="onnxruntime, openvino, tensorrt or tensorrt-rtx; default: what the artifact was made for."),
+    ] = None,
+    device: Annotated[
+        Literal["cpu", "cuda"] | None, typer.Option(help="Where it runs; default: the engine's own, mostly the CPU.")
+    ] = None,
+    rebuild: Annotated[
+        bool, typer.Option("--rebuild", help="Build a TensorRT engine here where none that fits is cached.")
+    ] = False,
     video: Annotated[bool, typer.Option("--video/--no-video", help="Write annotated.mp4.")] = True,
     all_: Annotated[bool, typer.Option("--all", help="Write every detection to detections.jsonl.")] = False,
     save_crops: Annotated[bool, typer.Option("--save-crops", help="Write a picture of each best match.")] = False,
@@ -88,9 +97,9 @@ def stream(
         visit_gap_s=visit_gap,
     )
     check_output(out)
-    engine = open_engine(artifact, threads, device=device)
+    opened = open_engine(artifact, threads, engine=engine, device=device, rebuild=rebuild)
     try:
-        people = load_queries(engine, query)
+        people = load_queries(opened, query)
         frames = open_source(source, rate_hz=rate, keep_going=keep_going)
         total = min((number for number in (frames.frame_count, max_frames) if number is not None), default=None)
         stop = threading.Event()
@@ -100,9 +109,9 @@ def stream(
                 found = sum(match.is_best for match in result.matches)
                 progress.advance(note=f"people {len(result.detections)}, matched {found}, {result.compute_ms:.0f} ms")
 
-            summary = search_source(engine, frames, people, out, settings, stop=stop, on_frame=count)
+            summary = search_source(opened, frames, people, out, settings, stop=stop, on_frame=count)
     finally:
-        engine.close()
+        opened.close()
     typer.echo(json.dumps(summary, indent=2) if as_json else describe(summary, out))
     if summary["ended_by"] == "user":
         raise typer.Exit(130)

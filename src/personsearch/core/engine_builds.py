@@ -44,7 +44,14 @@ def build_artifact(
     """
     manifest = load_artifact(artifact)
     api = load_tensorrt(library)
-    driver = require_gpu(library, "build engines") if targets is None or not api.is_rtx else probe_cuda()
+    driver = probe_cuda()
+    if not api.is_rtx:
+        driver = require_gpu(library, "build engines")
+    elif not targets and driver.problem:
+        raise InputError(
+            f"for which GPU is not said, and here is none: {driver.problem}",
+            expected=f"--compute-capability with one of {', '.join(api.compute_capabilities())}",
+        )
     wanted = tuple(targets or driver.compute_capabilities[:1])
     if not api.is_rtx and wanted != driver.compute_capabilities[:1]:
         raise InputError(

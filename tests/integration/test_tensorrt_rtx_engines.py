@@ -1,0 +1,186 @@
+"""Tiny graphs of every precision through NVIDIA's real parser and builder into the cache; no GPU is needed."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import runtime_stub as stub
+from onnx import TensorProto, helper, numpy_helper
+from typer.testing import CliRunner
+
+from personsearch.cli.engine import app
+from personsearch.core.cuda_driver import CudaDriver, probe_cuda
+from personsearch.core.engine_builder import build_engine
+from personsearch.core.engine_builds import engine_key
+from personsearch.core.engine_cache import BuildFlags, EngineCache
+from personsearch.core.engine_tensorrt import TensorRt, load_tensorrt
+from personsearch.core.errors import InputError
+from personsearch.export.engine_build import build_engines
+from personsearch.runtime import open_engine
+
+pytestmark = pytest.mark.skipif(
+    find_spec("tensorrt_rtx") is None, reason="TensorRT for RTX is not installed: pip install 'edge-person-search[rtx]'"
+)
+NO_GPU = CudaDriver(problem="none")
+without_gpu = pytest.mark.skipif(not probe_cuda().problem, reason="this machine has a GPU")
+
+
+def convolutions(precision: str) -> bytes:
+    """frames (1, 16, 16, 3) uint8 -> embeddings (1, 8) float32, through two convolutions of the precision."""
+    rng = np.random.default_rng(0)
+    kind = np.float16 if precision == "fp16" else np.float32
+    constants: dict[str, np.ndarray] = {
+        "w1": rng.normal(size=(8, 3, 3, 3)).astype(kind),
+        "w2": rng.normal(size=(8, 8, 3, 3)).astype(kind),
+        "flat": np.array([1, 8]),
+    }
+    nodes = [
+        helper.make_node("Cast", ["frames"], ["cast"], to=helper.np_dtype_to_tensor_dtype(np.dtype(kind))),
+        helper.make_node("Transpose", ["cast"], ["x"], perm=[0, 3, 1, 2]),
+    ]
+    weights = {"w1": "w1", "w2": "w2"}
+    value = "x"
+    if precision == "int8":
+        constants |= {"scale": np.float32(0.1), "zero": np.int8(0)}
+        for name in weights:
+            steps = np.abs(constants[name]).max(axis=(1, 2, 3)).astype(np.float32) / 127
+            whole = np.round(constants[name] / steps[:, None, None, None]).astype(np.int8)
+            constants |= {name: whole, f"{name}_scale": steps, f"{name}_zero": np.zeros(8, np.int8)}
+            parts = [name, f"{name}_scale", f"{name}_zero"]
+            nodes.append(helper.make_node("DequantizeLinear", parts, [f"{name}_float"], axis=0))
+            weights[name] = f"{name}_float"
+    for number, name in enumerate(("w1", "w2")):
+        if precision == "int8":
+            nodes.append(helper.make_node("QuantizeLinear", [value, "scale", "zero"], [f"q{number}"]))
+            nodes.append(helper.make_node("DequantizeLinear", [f"q{number}", "scale", "zero"], [f"d{number}"]))
+            value = f"d{number}"
+        nodes.append(helper.make_node("Conv", [value, weights[name]], [f"c{number}"], strides=[2, 2], pads=[1] * 4))
+        nodes.append(helper.make_node("Relu", [f"c{number}"], [f"r{number}"]))
+        value = f"r{number}"
+    nodes.append(helper.make_node("GlobalAveragePool", [value], ["pooled"]))
+    nodes.append(helper.make_node("Reshape", ["pooled", "flat"], ["row"]))
+    nodes.append(helper.make_node("Cast", ["row"], ["embeddings"], to=TensorProto.FLOAT))
+    graph = helper.make_graph(
+        nodes,
+        "convolutions",
+        [helper.make_tensor_value_info("frames", TensorProto.UINT8, [1, 16, 16, 3])],
+        [helper.make_tensor_value_info("embeddings", TensorProto.FLOAT, [1, 8])],
+        [numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items()],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
+    onnx.checker.check_model(model, full_check=True)
+    return bytes(model.SerializeToString())
+
+
+@pytest.fixture(scope="module")
+def api() -> TensorRt:
+    return load_tensorrt("tensorrt-rtx")
+
+
+@pytest.mark.parametrize("capability", ["8.6", "8.9"])
+@pytest.mark.parametrize("precision", ["fp32", "fp16", "int8"])
+def test_each_precision_becomes_an_engine_with_its_sidecar(
+    precision: str, capability: str, api: TensorRt, tmp_path: Path
+) -> None:
+    content = convolutions(precision)
+    sha256 = hashlib.sha256(content).hexdigest()
+    key = engine_key(api, capability, NO_GPU, sha256)
+    cache = EngineCache(tmp_path)
+    record = build_engine(api, content, key, cache, graph=f"{precision}.onnx")
+    found = cache.find(key)
+    assert found is not None
+    assert len(cache.load(*found)) == record.engine_bytes > 1000
+    sidecar = json.loads((found[0] / "engine.json").read_text())
+    assert sidecar["key"]["compute_capability"] == capability
+    assert sidecar["key"]["graph_sha256"] == sha256
+    assert sidecar["key"]["version"] == api.version
+    assert sidecar["inputs"] == [{"name": "frames", "dtype": "uint8", "shape": [1, 16, 16, 3]}]
+    assert sidecar["outputs"] == [{"name": "embeddings", "dtype": "float32", "shape": [1, 8]}]
+
+
+def test_a_free_batch_becomes_one_engine_for_a_range_of_them(api: TensorRt, tmp_path: Path) -> None:
+    content = stub.search_graph("batch").SerializeToString()
+    key = engine_key(api, "8.6", NO_GPU, hashlib.sha256(content).hexdigest(), BuildFlags(batch=(1, 2, 4)))
+    record = build_engine(api, content, key, EngineCache(tmp_path), graph="search.onnx")
+    assert record.inputs[0].shape == (-1, 48, 64, 3)
+    bare = engine_key(api, "8.6", NO_GPU, key.graph_sha256)
+    with pytest.raises(InputError, match="takes any batch"):
+        build_engine(api, content, bare, EngineCache(tmp_path), graph="search.onnx")
+
+
+def test_which_gpus_it_builds_for(api: TensorRt, tmp_path: Path) -> None:
+    """Compute capability 9.0 (H100, H200) is none of them in 1.7; one that runs there has to be built there."""
+    assert {"8.6", "8.9", "12.0"} <= set(api.compute_capabilities())
+    if api.version.startswith("1.7."):
+        assert api.compute_capabilities() == ("7.5", "8.0", "8.6", "8.9", "12.0", "12.1")
+    if "9.0" not in api.compute_capabilities() and "9.0" not in probe_cuda().compute_capabilities:
+        content = convolutions("fp32")
+        key = engine_key(api, "9.0", NO_GPU, hashlib.sha256(content).hexdigest())
+        with pytest.raises(InputError, match=r"does not build for compute capability 9\.0"):
+            build_engine(api, content, key, EngineCache(tmp_path), graph="search.onnx")
+
+
+@without_gpu
+def test_running_is_refused_in_one_line(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="TensorRT for RTX needs a GPU to run") as caught:
+        open_engine(stub.write_artifact(tmp_path), engine="tensorrt-rtx", rebuild=True)
+    assert "\n" not in str(caught.value)
+
+
+@without_gpu
+def test_building_needs_a_gpu_or_its_name(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("PERSON_SEARCH_CACHE", str(tmp_path / "cache"))
+    artifact = stub.write_artifact(tmp_path / "artifact")
+    result = CliRunner().invoke(app, ["build", str(artifact), "--engine", "tensorrt-rtx"])
+    assert isinstance(result.exception, InputError)
+    assert "for which GPU is not said" in str(result.exception)
+    assert not (tmp_path / "cache").exists()
+
+
+def search_only(folder: Path) -> Path:
+    """The stub's query graph pools by RoiAlign, a plugin that cannot be built without a driver: left out."""
+    stub.write_artifact(folder)
+    manifest = json.loads((folder / "manifest.json").read_text())
+    del manifest["graphs"]["query"]
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    return folder
+
+
+def test_the_command_builds_and_lists(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("PERSON_SEARCH_CACHE", str(tmp_path / "cache"))
+    artifact = search_only(tmp_path / "artifact")
+    arguments = ["build", str(artifact), "--engine", "tensorrt-rtx", "--compute-capability", "8.9", "--json"]
+    result = CliRunner().invoke(app, arguments)
+    assert result.exit_code == 0, result.output
+    assert json.loads(result.stdout)[0]["key"]["compute_capability"] == "8.9"
+    listed = CliRunner().invoke(app, ["list"]).stdout
+    assert "search.onnx  tensorrt-rtx" in listed
+    assert "any GPU of it" in listed
+
+
+def test_an_export_builds_what_it_can_and_says_what_it_cannot(tmp_path: Path) -> None:
+    artifact = search_only(tmp_path / "artifact")
+    built = build_engines(
+        artifact, "tensorrt-rtx", compute_capabilities=("8.6",), cache=EngineCache(tmp_path / "cache")
+    )
+    assert [record.graph for record in built.records] == ["search.onnx"]
+    assert built.not_built == ""
+    if find_spec("tensorrt") is None:
+        left = build_engines(artifact, "tensorrt", cache=EngineCache(tmp_path / "cache"))
+        assert left.records == ()
+        assert "not installed here (pip install" in left.not_built
+
+
+@pytest.mark.parametrize(
+    ("batch", "message"), [("1,4", "fewest,usual,most"), ("4,2,8", "do not fall"), ("a,b,c", "such as 1,4,8")]
+)
+def test_batches_that_are_none(batch: str, message: str, tmp_path: Path) -> None:
+    result = CliRunner().invoke(app, ["build", str(tmp_path), "--engine", "tensorrt-rtx", "--batch", batch])
+    assert isinstance(result.exception, InputError)
+    assert message in str(result.exception)
