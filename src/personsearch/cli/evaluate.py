@@ -36,6 +36,7 @@ def evaluate(
     coco: Annotated[bool, typer.Option("--coco", help="Add COCO's average precision.")] = False,
     score_threshold: Annotated[float | None, typer.Option(help="Detection score; the system's own if absent.")] = None,
     threads: Annotated[int | None, typer.Option(min=1, help="CPU threads; the engine's choice if absent.")] = None,
+    engine: Annotated[str | None, typer.Option(help="Runs an artifact, in place of the one it was made for.")] = None,
     histogram: Annotated[bool, typer.Option(help="Add the colour-histogram baseline on true boxes.")] = False,
     save: Annotated[Path | None, typer.Option(help="Folder for the JSON record of the figures.")] = None,
     per_query: Annotated[Path | None, typer.Option(help="File for every query's outcome as JSON.")] = None,
@@ -54,7 +55,7 @@ def evaluate(
     opened = open_dataset(dataset, split, protocol)
     if skip_bad:
         opened = readable_part(opened)
-    collected = collect_model(model, opened, dataset, threads)
+    collected = collect_model(model, opened, dataset, threads, engine)
     if detections is not None:
         from personsearch.benchmarks.stored_detections import write_detections
 
@@ -170,7 +171,9 @@ def evaluation_options(
     )
 
 
-def collect_model(model: Path, dataset: SearchDataset, root: Path, threads: int | None) -> Collected:
+def collect_model(
+    model: Path, dataset: SearchDataset, root: Path, threads: int | None, engine: str | None = None
+) -> Collected:
     """What a model finds in a split, or what a file of detections says that one found.
 
     Raises:
@@ -186,7 +189,7 @@ def collect_model(model: Path, dataset: SearchDataset, root: Path, threads: int 
         require("torch", "train", "evaluating a checkpoint")
     from personsearch.benchmarks.collecting import collect
 
-    system = open_system(model, threads)
+    system = open_system(model, threads, engine=engine)
     return collect(system, dataset, name=system_name(model), detector=system, all_boxes=True)
 
 
