@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 import yaml
+from interrupted import Stopping
 from tiny_runs import SMALL, STUDENT_TRUNK, TEACHER_TRUNK
 from typer.testing import CliRunner, Result
 
 from personsearch.benchmarks.results import read_results
 from personsearch.cli.bench import app
 from personsearch.core.errors import InputError
-from personsearch.data.loader import Batch
 from personsearch.distill import run
 from personsearch.train.loop import Batches
 
@@ -30,12 +28,7 @@ TAUGHT = {"base": "student", "teachers": {"teacher": "big"}}
 OFF = {"feature": False, "attention": False}
 
 
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def write_table(folder: Path, **changes: Any) -> Path:
@@ -81,24 +74,6 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, Result]
     result = bench(path, folder / "out", "--seeds", "0,1", "--save", str(folder / "results"))
     assert result.exit_code == 0, (result.output, result.exception)
     return path, folder / "out", result
-
-
-class Stopping:
-    """A loader whose second epoch never comes."""
-
-    def __init__(self, loader: Any) -> None:
-        self.loader, self.record = loader, loader.record
-
-    def set_epoch(self, epoch: int) -> None:
-        if epoch == 1:
-            raise KeyboardInterrupt
-        self.loader.set_epoch(epoch)
-
-    def __len__(self) -> int:
-        return len(self.loader)
-
-    def __iter__(self) -> Iterator[Batch]:
-        return iter(self.loader)
 
 
 def test_stopped_and_called_again_gives_the_figures_of_an_unstopped_table(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ import pytest
 import torch
 import typer
 import yaml
+from interrupted import Stopping
 from tiny_runs import STUDENT_TRUNK, TEACHER_TRUNK, teacher_recipe, write_folder
 from typer.testing import CliRunner, Result
 
@@ -22,7 +22,6 @@ from personsearch.core.errors import InputError
 from personsearch.core.lookup_table_file import LookupTableFile, read_lookup_table, write_lookup_table
 from personsearch.core.recipe import validate
 from personsearch.core.recipes import DistillRecipe, TrainRecipe
-from personsearch.data.loader import Batch
 from personsearch.distill import run, run_distillation
 from personsearch.models.checkpoint import load_model, read_checkpoint
 from personsearch.train import run_training
@@ -39,12 +38,7 @@ OIM_TEACHER = {**MEMORY, "trunk": TEACHER_TRUNK, **REGION}
 OIM_STUDENT = {**MEMORY, "trunk": STUDENT_TRUNK, **REGION}
 
 
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def content(root: Path, model: dict[str, Any], **changes: Any) -> dict[str, Any]:
@@ -172,24 +166,6 @@ def test_chains_and_self_distillation_by_recipe_fields_alone(root: Path, oim: Pa
     assert parameters[0] > parameters[1]
     record = json.loads((small.parent / "run.json").read_text())
     assert record["teacher"]["checkpoint_sha256"] == record["detection_teacher"]["checkpoint_sha256"]
-
-
-class Stopping:
-    """A loader whose second epoch never comes."""
-
-    def __init__(self, loader: Any) -> None:
-        self.loader, self.record = loader, loader.record
-
-    def set_epoch(self, epoch: int) -> None:
-        if epoch == 1:
-            raise KeyboardInterrupt
-        self.loader.set_epoch(epoch)
-
-    def __len__(self) -> int:
-        return len(self.loader)
-
-    def __iter__(self) -> Iterator[Batch]:
-        return iter(self.loader)
 
 
 def test_adaptation_and_projection_go_on_after_an_interruption(

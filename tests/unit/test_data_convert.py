@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 import pytest
 from composite_material import write_material, write_spec
-from test_data_cuhk_sysu import write_set as write_cuhk_sysu
+from cuhk_material import write_set as write_cuhk_sysu
 from test_data_prw import write_set as write_prw
 from typer.testing import CliRunner
 
