@@ -7,6 +7,7 @@ wide bars of padding, where no detection may arise.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -96,18 +97,22 @@ def filmed_gate_frames(
     known = np.array([-1 if boxes is None else len(boxes) for boxes in people])
     by_number = np.argsort(-known, kind="stable")[: max(1, len(known) // 10)]
     usual = np.flatnonzero(known != 0) if (known != 0).any() else np.arange(len(known))
-    chosen_of = {
+    chosen_of: dict[Scene, list[int]] = {
+        "usual": _spread_among(usual),
         "crowded": _spread_among(by_number if known.max() > 0 else usual),
         "empty": _spread_among(np.flatnonzero(known == 0)),
+        "dark": _spread_among(usual[::-1]),
     }
+    turn: Counter[Scene] = Counter()
     frames = []
     for number, (scene, shape, scale) in _plan(count):
-        chosen = chosen_of.get(scene) if scene in chosen_of else _spread_among(usual)
+        chosen = chosen_of[scene]
         if not chosen:
             empty = draw_scene(_source_wh(preprocess.input_wh, shape, scale), rng_for(0, "gate frame", number), 0)
             frames.append(_finish(empty, scene, preprocess, number))
             continue
-        index = chosen[number % len(chosen)]
+        index = chosen[turn[scene] % len(chosen)]
+        turn[scene] += 1
         frame = read(index)
         if shape is not None:
             frame = _cropped(frame, people[index], shape)
