@@ -14,6 +14,7 @@ from personsearch.cli import (
     bench_energy,
     bench_evaluator,
     bench_flops,
+    bench_gallery,
     bench_latency,
     bench_loader,
     bench_training,
@@ -28,6 +29,7 @@ app.command("training")(bench_training.training)
 app.command("flops")(bench_flops.flops)
 app.command("latency")(bench_latency.latency)
 app.command("energy")(bench_energy.energy)
+app.command("gallery")(bench_gallery.gallery)
 app.command("evaluator")(bench_evaluator.evaluator)
 
 
