@@ -77,6 +77,15 @@ class SearchFigures(StrictModel):
     queries_not_detected: int = Field(description="scored 0, because nobody was detected where they stand")
 
 
+class PairFigures(StrictModel):
+    """What searching costs a network that is shown every query with every image of its gallery."""
+
+    pairs: int = Field(description="of query and image, all queries together")
+    pair_macs: int = Field(description="multiply-accumulates of one pair, with all the proposals it may have")
+    query_macs: float = Field(description="of one query: `pair_macs` times the images it searches, mean")
+    query_seconds: float = Field(description="of one query, measured: network alone, decoding left out, mean")
+
+
 class AccuracyResult(StrictModel):
     """What one system reaches on one split. All figures are shares in [0, 1]."""
 
@@ -95,6 +104,7 @@ class AccuracyResult(StrictModel):
     detection: DetectionFigures | None = Field(description="none for a system that only embeds")
     search: SearchFigures | None = Field(description="on detections; none without queries or detector")
     true_boxes: SearchFigures | None = Field(description="on true boxes: re-identification alone")
+    pairs: PairFigures | None = Field(default=None, description="of a search by pairs of query and image alone")
 
 
 class QueryOutcome(StrictModel):
@@ -298,10 +308,19 @@ def used_threshold(options: EvaluationOptions, collected: Collected) -> float:
     Raises:
         InputError: it is below what the system reports.
     """
-    wanted, lowest = options.score_threshold, collected.score_threshold
+    return check_threshold(options, collected.score_threshold, collected.system)
+
+
+def check_threshold(options: EvaluationOptions, lowest: float, system: str) -> float:
+    """The score threshold that the figures are of, of a system that reports nothing below ``lowest``.
+
+    Raises:
+        InputError: the options ask for a lower one.
+    """
+    wanted = options.score_threshold
     if wanted is not None and wanted < lowest:
         raise InputError(
-            f"score threshold is {wanted:g}, but {collected.system} reports nothing below {lowest:g}",
+            f"score threshold is {wanted:g}, but {system} reports nothing below {lowest:g}",
             expected=f"at least {lowest:g}",
         )
     return lowest if wanted is None else wanted
@@ -333,9 +352,18 @@ def _search(
     if not dataset.queries:
         return None
     search = prepare_search(collected, dataset, options, boxes=boxes, score_threshold=threshold)
+    return search_figures(search, len(dataset.queries))
+
+
+def search_figures(search: PreparedSearch, queries: int) -> SearchFigures:
+    """The figures of a search that asks ``queries`` queries.
+
+    Raises:
+        ValueError: no query has an answer in its gallery.
+    """
     scores = search.scores()
     # A few thousand random rankings settle chance to a fraction of a point, however many queries share them.
-    chance = search.chance(min(20, max(2, CHANCE_RANKINGS // len(dataset.queries))))
+    chance = search.chance(min(20, max(2, CHANCE_RANKINGS // queries)))
     return SearchFigures(
         mean_ap=scores.mean_ap,
         top=scores.top,

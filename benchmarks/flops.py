@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import Field
 
 from personsearch.benchmarks.flops_trace import Trace, macs_by_part, peak_bytes, person_passes, traffic_by_part
+from personsearch.benchmarks.pair_cost import PairCost, count_pair
 from personsearch.benchmarks.systems import checkpoint_file, system_name
 from personsearch.core.errors import InputError
 from personsearch.core.files import sha256_file
@@ -53,6 +54,9 @@ class FlopsResult(StrictModel):
     scene_traffic_bytes: int = Field(description="read and written by layers, weights included, once a frame")
     persons_traffic_bytes: int = Field(description="for all K persons, weights read once")
     selection_traffic_bytes: int = Field(description="of the products of selection")
+    pair: PairCost | None = Field(
+        default=None, description="one pair of query and frame, of a query-guided network; the rest is without a query"
+    )
 
     @property
     def total_macs(self) -> int:
@@ -102,7 +106,8 @@ def count_model(model: SearchModel, *, subject: str, sha256: str = "") -> FlopsR
     frames = torch.empty((1, height, width, 3), dtype=torch.uint8, device="meta")
     # What runs: a trunk that trains as several branches runs as one.
     trace = trace_module(folded(model.deployable()), frames)
-    return _result(trace, subject, "traced module", (width, height), sha256, "the module")
+    result = _result(trace, subject, "traced module", (width, height), sha256, "the module")
+    return result.model_copy(update={"pair": count_pair(model)})
 
 
 def module_macs(module: nn.Module, *inputs: Tensor) -> int:

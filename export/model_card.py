@@ -71,7 +71,17 @@ def _summary(manifest: Manifest) -> str:
         f"{manifest.embedding_dim} numbers, to be compared by cosine. Frames are letterboxed to {width}x{height}, BGR; "
         f"at most {manifest.max_detections} people a frame; {manifest.precision}, ONNX opset {manifest.opset}. "
         f"Detections count from score {manifest.score_threshold:g} on, matches from cosine "
-        f"{manifest.match_threshold:g} on."
+        f"{manifest.match_threshold:g} on.{branch_note(manifest)}"
+    )
+
+
+def branch_note(manifest: Manifest) -> str:
+    """A sentence, with a space before it, where the graphs are less than the network; otherwise nothing."""
+    if manifest.recipe.get("model", {}).get("kind") != "qeeps":
+        return ""
+    return (
+        " The network was trained to be guided by the query (QEEPS); these graphs are its branch without one: what "
+        "shows it the query is not in them, and figures of searches by pairs of query and frame are not theirs."
     )
 
 

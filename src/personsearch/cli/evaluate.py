@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from personsearch.cli import require
+from personsearch.cli.evaluate_pairs import guided_result
 from personsearch.cli.skipping import SkipBad, readable_part
 from personsearch.core.errors import InputError
 
@@ -41,6 +42,9 @@ def evaluate(
     save: Annotated[Path | None, typer.Option(help="Folder for the JSON record of the figures.")] = None,
     per_query: Annotated[Path | None, typer.Option(help="File for every query's outcome as JSON.")] = None,
     detections: Annotated[Path | None, typer.Option(help="File (.npz) for what was found, to score again.")] = None,
+    query_independent: Annotated[
+        bool, typer.Option("--query-independent", help="Of a query-guided network, the branch without a query.")
+    ] = False,
     skip_bad: SkipBad = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON in place of the table.")] = False,
 ) -> None:
@@ -55,16 +59,22 @@ def evaluate(
     opened = open_dataset(dataset, split, protocol)
     if skip_bad:
         opened = readable_part(opened)
-    collected = collect_model(model, opened, dataset, threads, engine)
-    if detections is not None:
-        from personsearch.benchmarks.stored_detections import write_detections
+    guided = None
+    if not query_independent:
+        guided = guided_result(model, opened, split, options, threads, detections=detections, per_query=per_query)
+    if guided is not None:
+        results = [guided]
+    else:
+        collected = collect_model(model, opened, dataset, threads, engine)
+        if detections is not None:
+            from personsearch.benchmarks.stored_detections import write_detections
 
-        write_detections(detections, collected, dataset)
-    results = [score(collected, opened, split=split, options=options)]
+            write_detections(detections, collected, dataset)
+        results = [score(collected, opened, split=split, options=options)]
+        if per_query is not None:
+            _write_outcomes(per_query, collected, opened, options)
     if histogram:
         results.append(measure_histogram(opened, split=split, options=options))
-    if per_query is not None:
-        _write_outcomes(per_query, collected, opened, options)
     if save is not None:
         _save(results[0], save)
     if as_json:
@@ -111,6 +121,12 @@ def accuracy_table(result: AccuracyResult) -> str:
                 )
             if search.queries_not_detected:
                 lines.append(f"                {search.queries_not_detected} queries were not detected: scored 0")
+    if result.pairs is not None:
+        cost = result.pairs
+        lines.append(
+            f"  cost a query  {2 * cost.query_macs / 1e12:.4g} TFLOP, {cost.query_seconds:.3g} s (measured): "
+            f"{cost.pairs} pairs of query and image, {2 * cost.pair_macs / 1e9:.4g} GFLOP each"
+        )
     if result.queries:
         lines.append(f"  {_rules(result)}")
     else:
@@ -231,6 +247,11 @@ def _save(result: AccuracyResult, folder: Path) -> None:
             figures |= {f"{prefix}_top_{k}": (share, "share") for k, share in search.top.items()}
             figures |= {f"{prefix}_chance_top_{k}": (share, "share") for k, share in search.chance_top.items()}
             settings["gallery_images"] = f"{search.gallery_images:.1f}"
+    if result.pairs is not None:
+        figures["pair"] = (float(result.pairs.pair_macs), "MAC")
+        figures["query"] = (result.pairs.query_macs, "MAC")
+        figures["query_seconds"] = (result.pairs.query_seconds, "s")
+        settings["pairs"] = str(result.pairs.pairs)
     record = make_result(
         "accuracy", result.system, figures, sha256=result.sha256, settings=settings, arguments=sys.argv[1:]
     )

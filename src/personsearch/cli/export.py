@@ -78,8 +78,11 @@ def load_export_recipe(path: Path | None, precision: str | None, overrides: Sequ
 
 def summary(manifest: Manifest, out: Path) -> str:
     """What was written, in a few lines."""
+    from personsearch.export.model_card import branch_note
     from personsearch.export.parity_table import verdict_lines
 
     lines = [f"{out}: {manifest.name}, {manifest.precision}, {manifest.max_detections} detections a frame"]
+    if note := branch_note(manifest).strip():
+        lines.append(f"  {note}")
     lines += [f"  {graph.file}: {graph.bytes / 1e6:.2f} MB" for graph in manifest.graphs.values()]
     return "\n".join([*lines, *verdict_lines(manifest.parity, manifest.precision)])

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from personsearch.models.backbones.resnet_c4 import ResNetC4
@@ -44,12 +45,13 @@ class SiameseTrunk(ResNetC4):
             taps: gets the levels of the frames.
             paired: whether each frame is gated with its query's image, and this with it, or each by itself.
         """
-        frames = len(images) // 2 if paired else len(images)
+        frames = len(images) // 2
         x = self.stem(images)
         for index in range(3):
             x = self.stage(index, x)
-            taps[f"feature.{index}"] = x[:frames]
+            gallery, query = (x[:frames], x[frames:]) if paired else (x, x)
+            taps[f"feature.{index}"] = gallery
             if index in self.levels:
-                gates = getattr(self, f"qsse{index}")(x[-frames:], x[:frames])
-                x = x * gates.repeat(len(x) // frames, 1, 1, 1) if paired else x * gates
+                gates = getattr(self, f"qsse{index}")(query, gallery)
+                x = x * (torch.cat([gates, gates]) if paired else gates)
         return x
