@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from personsearch.core.gate_recipe import GateRecipe, ParityLimits, Precision
-from personsearch.export.end_figures import EndFigures, LabelledImages, drops, measure_end_figures
+from personsearch.export.end_figures import LabelledImages, drops, measure_end_figures
 from personsearch.export.gate_frames import GateFrame
 from personsearch.export.onnx_graphs import OnnxGraphs
 from personsearch.export.openvino_graphs import OpenVinoGraphs
@@ -216,6 +216,3 @@ def _lost(lost: dict[str, float], limits: ParityLimits) -> list[str]:
 
 def _named(library: str) -> str:
     return f"{library} {version(library)}"
-
-
-__all__ = ["Candidate", "EndFigures", "Reference", "engine_candidates", "gate_steps", "run_gate"]
