@@ -53,6 +53,7 @@ def load_array(path: Path, names: Sequence[str]) -> NDArray[Any]:
         content = loadmat(path)
     except OSError as error:
         raise _unreadable(path, error) from None
+    # SciPy's words for a damaged file are many; NotImplementedError is for MATLAB 7.3's, which are HDF5.
     except (MatReadError, ValueError, TypeError, NotImplementedError, struct.error, zlib.error) as error:
         raise InputError(
             f"is no .mat file that can be read: {error}", where=str(path), remedy="unpack the set again"

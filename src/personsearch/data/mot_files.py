@@ -94,6 +94,7 @@ def unpacked(path: Path) -> Path:
                     raise InputError(f"holds the name `{name}`", where=str(path), expected="names inside the zip")
             with atomic_dir(place) as part:
                 archive.extractall(part)
+    # zipfile raises RuntimeError for an encrypted member, NotImplementedError for a compression that it does not know.
     except (zipfile.BadZipFile, OSError, RuntimeError, NotImplementedError) as error:
         raise InputError("cannot be unpacked", where=str(path), remedy=str(error)) from None
     return place
