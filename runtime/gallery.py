@@ -78,7 +78,7 @@ class Gallery:
         similarities = cosine_similarity(queries, self._embeddings[: self._count])  # (Q, N)
         answers = []
         for row in similarities:
-            order = np.lexsort((self._ids[: self._count], -row))[: max(limit, 0)]
+            order = _highest(row, self._ids[: self._count], max(limit, 0))
             answers.append(
                 [
                     Hit(int(self._ids[index]), float(row[index]), float(self._times[index]))
@@ -128,3 +128,15 @@ class Gallery:
             array[holes] = array[movers]
             array[kept : self._count] = 0  # what was removed does not linger in memory
         self._count = kept
+
+
+def _highest(
+    similarities: FloatArray, ids: np.ndarray[tuple[int], np.dtype[np.int64]], limit: int
+) -> np.ndarray[tuple[int], np.dtype[np.intp]]:
+    """Positions of the ``limit`` highest, falling; equal ones by id."""
+    candidates = np.arange(len(similarities))
+    if 0 < limit < len(similarities):
+        # Sorting only what is as high as the last of the answer keeps a search linear in the gallery's size.
+        last = np.partition(similarities, -limit)[-limit]
+        candidates = np.flatnonzero(similarities >= last)
+    return candidates[np.lexsort((ids[candidates], -similarities[candidates]))[:limit]]
