@@ -124,7 +124,7 @@ def given_frames(source: str, people: int | None) -> FrameSupply:
 
 
 def made_frames(
-    folder: Path, count: int, frame_wh: tuple[int, int], people: int | None, *, as_video: bool
+    folder: Path, count: int, frame_wh: tuple[int, int], people: int | None, *, video_length: int = 0
 ) -> FrameSupply:
     """Generates frames into ``folder``: JPEG images, or a video.
 
@@ -133,7 +133,7 @@ def made_frames(
         count: of distinct frames.
         frame_wh: their size.
         people: in view in every one; none for smooth colour noise with nobody.
-        as_video: one MPEG-4 file at 25 frames a second.
+        video_length: frames of one MPEG-4 file at 25 a second, the distinct ones in a circle; 0 for images.
 
     Raises:
         InputError: no room for so many people, or no codec to write a video.
@@ -145,15 +145,17 @@ def made_frames(
         from personsearch.benchmarks.people_frames import people_frames
 
         frames = people_frames(count, frame_wh, people)
-    path = folder / "frames.mp4" if as_video else folder
-    if as_video:
-        _write_video(path, frames)
+    path = folder / "frames.mp4" if video_length else folder
+    if video_length:
+        _write_video(path, [frames[number % count] for number in range(video_length)])
     else:
         for number, frame in enumerate(frames):
             cv2.imwrite(str(folder / f"{number:06d}.jpg"), frame, [cv2.IMWRITE_JPEG_QUALITY, _QUALITY])
     width, height = frame_wh
     what = "of colour noise, nobody in view" if people is None else f"with {people} people in view in each"
-    kind = f"video at {_VIDEO_RATE_HZ:g} frames/s" if as_video else f"JPEG of quality {_QUALITY}"
+    kind = f"JPEG of quality {_QUALITY}"
+    if video_length:
+        kind = f"video of {video_length} frames at {_VIDEO_RATE_HZ:g} a second"
     return FrameSupply(
         source=str(path),
         frame_wh=frame_wh,

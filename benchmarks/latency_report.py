@@ -8,18 +8,19 @@ from personsearch.benchmarks.order_statistics import Quantile, needed
 from personsearch.benchmarks.roofline import RooflinePoint
 
 Figures = dict[str, tuple[float, str]]
+CHOICE = "engine's choice"
 METHOD = "intervals of order statistics, 95 %, frames of all processes pooled; ratios paired turn by turn"
 
 
 def latency_text(report: LatencyReport) -> str:
     """The table: a line for each system and scope, then what else is worth knowing of it."""
     plan, first = report.plan, report.results[0]
-    threads = plan.threads or "the engine's choice of"
     lines = [
         f"scenario {plan.scenario}: {SCENARIOS[plan.scenario]}"
         + (f", {plan.mode} frame" if plan.scenario == "stream" else ""),
         f"{report.frames.note}",
-        f"{threads} threads; {plan.restarts} processes of each model, {plan.turn} queries a turn; {METHOD}",
+        f"threads: {plan.threads or CHOICE}; processes of each model: {plan.restarts}; queries a turn: {plan.turn}; "
+        f"{METHOD}",
         f"milliseconds a query; [ ]: interval; spread: lowest and highest median of a process; x: times as fast as "
         f"{first.system}",
     ]
@@ -98,7 +99,7 @@ def record_settings(report: LatencyReport, result: SystemLatency) -> dict[str, s
         "warmup": f"{', '.join(map(str, result.warmup))} queries, {'steady' if result.settled else 'not steady'}",
         "method": METHOD,
         "beside": ", ".join(result.beside),
-        "threads": str(plan.threads or "engine's choice"),
+        "threads": str(plan.threads or CHOICE),
         **report.state,
     }
     if plan.scenario == "stream":

@@ -78,7 +78,7 @@ def test_a_scope_with_copies_is_compared_with_a_network_that_needs_none() -> Non
 
 
 def test_the_feed_goes_in_a_circle_and_back_to_its_start(tmp_path: Path) -> None:
-    supply = made_frames(tmp_path, 3, (64, 48), None, as_video=False)
+    supply = made_frames(tmp_path, 3, (64, 48), None)
     feed = FrameFeed(supply.source)
     frames, decoding = feed.take(7)
     assert decoding > 0
@@ -89,6 +89,9 @@ def test_the_feed_goes_in_a_circle_and_back_to_its_start(tmp_path: Path) -> None
     assert np.array_equal(feed.take(1)[0][0], frames[0])
     feed.close()
     assert "3 distinct generated frames of 64x48, of colour noise, nobody in view" in supply.note
+    video = made_frames(tmp_path, 2, (64, 48), None, video_length=7)
+    assert given_frames(video.source, None).distinct == 7
+    assert video.note.endswith("video of 7 frames at 25 a second")
 
 
 def test_frames_of_the_users_own(tmp_path: Path) -> None:

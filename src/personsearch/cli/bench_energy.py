@@ -53,11 +53,7 @@ def energy(
         require("torch", "train", "running a checkpoint")
     before = read_state()
     with tempfile.TemporaryDirectory() as folder:
-        supply = (
-            made_frames(Path(folder), frames, size_wh, people, as_video=False)
-            if source is None
-            else given_frames(source, people)
-        )
+        supply = made_frames(Path(folder), frames, size_wh, people) if source is None else given_frames(source, people)
         results = measure_energy(
             {name: (open_spec, (spec, threads)) for name, spec in specs.items()},
             LatencyPlan(source=supply.source, threads=threads),

@@ -15,7 +15,6 @@ from personsearch.cli.bench_options import Json, Save, Threads, keep_record, par
 from personsearch.core.errors import InputError
 
 if TYPE_CHECKING:
-    from personsearch.benchmarks.frame_feed import FrameSupply
     from personsearch.benchmarks.latency_session import LatencyReport
     from personsearch.benchmarks.named_systems import SystemSpec
 
@@ -37,7 +36,7 @@ def latency(
     ] = "single",
     rounds: Annotated[
         int | None,
-        typer.Option(min=1, help="Frames, batches or passes timed in each process; if absent by scenario."),
+        typer.Option(min=1, help="Frames, batches or passes timed in each process; if absent 200, 60, 6; stream: 300."),
     ] = None,
     restarts: Annotated[int, typer.Option(min=1, help="Processes of each model, one after the other.")] = 3,
     batch: Annotated[str, typer.Option(help="Frames in a batch, of multi and offline; several as 1,4,8.")] = "1",
@@ -65,6 +64,7 @@ def latency(
       personsearch bench latency artifacts/int8 artifacts/int8@openvino --scenario multi --batch 1,4,8
       personsearch bench latency artifacts/street --scenario stream --source street.mp4 --mode latest
     """
+    from personsearch.benchmarks.frame_feed import given_frames, made_frames
     from personsearch.benchmarks.latency_records import LatencyPlan
     from personsearch.benchmarks.latency_report import latency_text, roofline_text
     from personsearch.benchmarks.latency_session import measure_session, parse_batches
@@ -76,13 +76,19 @@ def latency(
     _require(specs, with_roofline)
     usual_rounds, turn = _ROUNDS[scenario]
     rounds = rounds or usual_rounds
+    turn = min(turn, rounds)
     with tempfile.TemporaryDirectory() as folder:
-        supply = _supply(Path(folder), source, frames, size_wh, people, as_video=scenario == "stream")
+        length = turn if scenario == "stream" else 0
+        supply = (
+            made_frames(Path(folder), frames, size_wh, people, video_length=length)
+            if source is None
+            else given_frames(source, people)
+        )
         plan = LatencyPlan(
             scenario=scenario,
             source=supply.source,
             rounds=rounds,
-            turn=min(turn, rounds),
+            turn=turn,
             restarts=restarts,
             threads=threads,
             mode=mode,
@@ -97,16 +103,6 @@ def latency(
     typer.echo(latency_text(report))
     if report.roofline:
         typer.echo(roofline_text(report))
-
-
-def _supply(
-    folder: Path, source: str | None, frames: int, size_wh: tuple[int, int], people: int | None, *, as_video: bool
-) -> FrameSupply:
-    from personsearch.benchmarks.frame_feed import given_frames, made_frames
-
-    if source is not None:
-        return given_frames(source, people)
-    return made_frames(folder, frames, size_wh, people, as_video=as_video)
 
 
 def _require(specs: Mapping[str, SystemSpec], with_roofline: bool) -> None:
