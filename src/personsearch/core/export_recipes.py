@@ -1,0 +1,125 @@
+"""What an export can be told: engine, precision, sizes, and how int8 is calibrated and rounded."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from personsearch.core.gate_recipe import GateRecipe, Points
+from personsearch.core.manifest import EngineName, Int8Flavour
+from personsearch.core.model_recipes import Positive
+from personsearch.core.recipe import StrictModel
+
+Target = Literal["onnx", "openvino", "tensorrt", "tensorrt-rtx"]
+ENGINE_OF: dict[Target, EngineName] = {
+    "onnx": "onnxruntime",
+    "openvino": "openvino",
+    "tensorrt": "tensorrt",
+    "tensorrt-rtx": "tensorrt-rtx",
+}
+LAST_LAYERS = ("*.class_logits.*", "*.box_deltas.*")
+"""Patterns of the layers that end in scores and boxes."""
+
+
+class HalfRecipe(StrictModel):
+    """float16: what stays float32 beside decoding, suppression and normalisation, which always do."""
+
+    float_layers: tuple[str, ...] = Field(
+        default=LAST_LAYERS, description="patterns of weight names (`.trunk.stem.0.weight`) whose layers stay float32"
+    )
+
+
+class SensitivityRecipe(StrictModel):
+    """Which layers int8 hurts, measured on labelled images that are never of the test split."""
+
+    measure: Literal["search_map", "cosine"] = Field(
+        default="search_map",
+        description="search_map: mean average precision of searches; cosine: mean cosine to the float graph's "
+        "embeddings of the same boxes, for frames without identities",
+    )
+    by: Literal["block", "layer"] = Field(
+        default="block", description="quantised one at a time: a block of the network, or a single convolution"
+    )
+    images: Positive = Field(default=60, description="at most, measured once for every block")
+    max_drop: Points = Field(
+        default=1.0, description="points of the measure that int8 may cost; blocks return to float until it costs less"
+    )
+
+
+class QuantiseRecipe(StrictModel):
+    """Static int8 on calibration frames: int8 weights a channel, activations uint8 for CPUs, int8 for TensorRT."""
+
+    frames: Positive = Field(default=64, description="calibration frames, from the training split or a video")
+    min_frames: Positive = Field(default=16, description="fewer are refused: ranges of a handful fit that handful")
+    method: Literal["minmax", "entropy", "percentile"] = Field(
+        default="percentile", description="how ranges are found; minmax spends its steps on long tails"
+    )
+    percentile: float = Field(default=99.99, gt=50, le=100, description="of activations kept, for method percentile")
+    rounding: Literal["nearest", "compensated"] = Field(
+        default="compensated",
+        description="of weights; compensated: each one's error is made up for by those not rounded yet",
+    )
+    equalise: bool = Field(
+        default=False, description="cross-layer equalisation of consecutive convolutions before anything is rounded"
+    )
+    float_layers: tuple[str, ...] | Literal["auto"] = Field(
+        default=(
+            "*.trunk.stem.*", "*.trunk.first_conv.*", "*.trunk.conv1.*", "*.spatial_*", "*.channel_*", *LAST_LAYERS,
+        ),
+        description="patterns of weight names (`.trunk.stem.0.weight`) whose convolutions stay float; auto: these, and "
+        "what the sensitivity sweep adds",
+    )  # fmt: skip
+    sensitivity: SensitivityRecipe = SensitivityRecipe()
+
+    @property
+    def patterns(self) -> tuple[str, ...]:
+        """The patterns of ``float_layers``; of auto those that it starts from."""
+        if self.float_layers == "auto":
+            # A field's default is what its annotation says.
+            return type(self).model_fields["float_layers"].default  # type: ignore[no-any-return]
+        return self.float_layers
+
+
+class ExportRecipe(StrictModel):
+    """How a checkpoint becomes an artifact."""
+
+    target: Target = Field(default="onnx", description="engine that the artifact is for; any other may run it too")
+    max_detections: Positive | None = Field(
+        default=None, description="K, rows of the outputs; none: the model's proposals"
+    )
+    input_wh: tuple[Positive, Positive] | None = Field(
+        default=None, description="network input of the artifact, pixels; none: the training's. Anchors keep their size"
+    )
+    batches: tuple[Annotated[int, Field(gt=0, le=64)], ...] = Field(
+        default=(1,), description="frames a search graph takes; a graph of fixed shape for each. 1 is always among them"
+    )
+    query_boxes: Positive = Field(default=8, description="boxes the query graph takes at once")
+    opset: Annotated[int, Field(ge=18, le=20)] = Field(default=18, description="TensorRT 10.0's parser ends at 20")
+    precision: Literal["fp32", "fp16", "int8"] = "fp32"
+    half: HalfRecipe = HalfRecipe()
+    quantise: QuantiseRecipe = QuantiseRecipe()
+    gate: GateRecipe = GateRecipe()
+
+    @field_validator("batches")
+    @classmethod
+    def _one_first(cls, batches: tuple[int, ...]) -> tuple[int, ...]:
+        return tuple(sorted({1, *batches}))
+
+    @model_validator(mode="after")
+    def _check(self) -> ExportRecipe:
+        if self.max_detections is not None and self.max_detections > 3840:
+            raise ValueError("TensorRT's TopK takes at most 3840")
+        return self
+
+    @property
+    def engine(self) -> EngineName:
+        """The engine that the target means."""
+        return ENGINE_OF[self.target]
+
+    @property
+    def int8_flavour(self) -> Int8Flavour | None:
+        """Of an int8 graph for the target; none at other precisions."""
+        if self.precision != "int8":
+            return None
+        return "s8s8" if self.target in ("tensorrt", "tensorrt-rtx") else "u8s8"
