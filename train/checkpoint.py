@@ -51,6 +51,7 @@ def write_checkpoint(
     precision: dict[str, Any],
     epoch: int,
     step: int,
+    live: dict[str, Tensor] | None = None,
 ) -> None:
     """Writes a checkpoint atomically: the old one stands until the new one is complete.
 
@@ -60,12 +61,13 @@ def write_checkpoint(
     Args:
         path: the file to replace.
         identity: recipe and data.
-        model: state dict of the network.
+        model: state dict of the network as it is evaluated, exported and taught from.
         task: state dict of what is trained beside it (`Task.auxiliary`), empty without one.
         optimiser: its state dict.
         precision: state of the gradient scaler, empty without one.
         epoch: epochs completed.
         step: optimiser steps taken.
+        live: where ``model`` is an average of weights, the weights to go on training from.
     """
     content = {
         "format": CHECKPOINT_FORMAT,
@@ -80,6 +82,7 @@ def write_checkpoint(
         "scheduler": {"step": step},
         "precision": precision,
         "progress": {"epoch": epoch, "step": step},
+        **({} if live is None else {"live": dict(live)}),
         "random": {"seed": identity.recipe.seed, "scheme": "torch seeded from (seed, step) before every step"},
     }
     # Through a file object: given a path, torch writes the temporary name into the archive.

@@ -38,7 +38,7 @@ class MemoryNeed:
     """Bytes that one process wants on its device.
 
     Attributes:
-        fixed: weights, gradients, optimiser states, memories and teachers' weights.
+        fixed: weights, their average, gradients, optimiser states, memories and teachers' weights.
         per_image: what is kept for the backward pass, the frame and a teacher's maps.
         images: in a batch.
     """
@@ -126,6 +126,8 @@ def estimate_memory(
     trained = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
     fixed = 4 * weights + 4 * trained * (1 + several + _STATES[recipe.optimiser.name]) + (2 * weights if half else 0)
     fixed += sum(_bytes(buffer) for buffer in model.buffers())
+    if recipe.ema_decay is not None:
+        fixed += 4 * weights
     sizes = recipe.data.input_sizes or (recipe.preprocess.input_wh,)
     width, height = max(sizes, key=lambda size: size[0] * size[1])
     people = recipe.model.rois_per_image

@@ -14,6 +14,7 @@ from personsearch.core.recipes import TrainRecipe
 from personsearch.core.seeding import rng_for
 from personsearch.data.loader import Batch
 from personsearch.train.acceleration import accelerate
+from personsearch.train.averaging import WeightAverage
 from personsearch.train.divergence import TrainingDiverged, first_non_finite
 from personsearch.train.optimiser import build_optimiser
 from personsearch.train.task import Task, TaskBatch
@@ -33,7 +34,7 @@ class StepTaker:
     something else: over people, a batch with few of them counts as much as its images.
 
     With several processes every loss is the mean over them, and all of them take the same step. Memories are written
-    once a step, after the weights moved (`Task.after_step`).
+    once a step, after the weights moved (`Task.after_step`), and so is the average of the weights, where there is one.
 
     Args:
         task: what to train.
@@ -54,13 +55,17 @@ class StepTaker:
         optimiser = build_optimiser(optimised, recipe.optimiser)
         accelerate(task.trained, channels_last=recipe.channels_last, compiled=recipe.compile, device=fabric.device)
         if content is not None:
-            task.trained.load_state_dict(content["model"])
+            task.trained.load_state_dict(content.get("live", content["model"]))
             if auxiliary is not None:
                 auxiliary.load_state_dict(content["task"])
         self.module, self._optimiser = fabric.setup(task, optimiser)
         if content is not None:
             self._optimiser.load_state_dict(content["optimiser"])
             fabric.strategy.precision.load_state_dict(content["precision"])
+        self._average: WeightAverage | None = None
+        if recipe.ema_decay is not None:
+            saved = None if content is None else content["model"]
+            self._average = WeightAverage(task.trained, recipe.ema_decay, saved)
 
     @property
     def device(self) -> torch.device:
@@ -68,10 +73,13 @@ class StepTaker:
         return self._fabric.device
 
     def state(self) -> dict[str, Any]:
-        """What a checkpoint holds of it: ``model``, ``task``, ``optimiser`` and ``precision``."""
-        auxiliary = self._task.auxiliary
+        """What a checkpoint holds of it: ``model``, ``task``, ``optimiser`` and ``precision``.
+
+        Where weights are averaged, the average is the ``model``, and ``live`` are the weights to go on from.
+        """
+        auxiliary, live = self._task.auxiliary, self._task.trained.state_dict()
         return {
-            "model": self._task.trained.state_dict(),
+            **({"model": live} if self._average is None else {"model": self._average.state(), "live": live}),
             "task": {} if auxiliary is None else auxiliary.state_dict(),
             "optimiser": self._optimiser.state_dict(),
             "precision": self._fabric.strategy.precision.state_dict(),
@@ -111,6 +119,8 @@ class StepTaker:
             raise TrainingDiverged("gradient", float(norm), names=_names(batches), **where)
         self._optimiser.step()
         self._task.after_step()
+        if self._average is not None:
+            self._average.update(step)
         return parts
 
     def _backward(self, batches: Sequence[Batch]) -> tuple[list[str], list[Tensor]]:

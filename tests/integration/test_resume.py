@@ -38,7 +38,7 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 def recipe(tmp_path_factory: pytest.TempPathFactory) -> DistillRecipe:
     base = tmp_path_factory.mktemp("base")
     root = write_folder(base / "data")
-    return student_recipe(root, run_training(teacher_recipe(root, epochs=1), base / "teacher"))
+    return student_recipe(root, run_training(teacher_recipe(root, epochs=1), base / "teacher"), ema_decay=0.9)
 
 
 @pytest.fixture(scope="module")

@@ -42,7 +42,9 @@ OIM: dict[str, Any] = {
     "anchors": {"kind": "person", "heights": [32, 56]}, "rpn_channels": 8, "pool_size": 4, "queue_size": 7,
 }  # fmt: skip
 SLOW: dict[str, Any] = {"name": "sgd", "lr": 1e-5, "schedule": "cosine"}
-EVERYTHING: dict[str, Any] = {"accumulate": 2, "channels_last": True, "epochs": 3, "epoch_images": 20}
+EVERYTHING: dict[str, Any] = {
+    "accumulate": 2, "channels_last": True, "epochs": 3, "epoch_images": 20, "ema_decay": 0.9
+}  # fmt: skip
 
 
 class Colours(Task):
@@ -110,7 +112,7 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder in which the script has left its runs, and this process the same ones by itself."""
     base = tmp_path_factory.mktemp("base")
     root = write_folder(base / "data")
-    colours = teacher_recipe(root, batch_images=2, epochs=2, data={"root": str(root), "workers": 1})
+    colours = teacher_recipe(root, batch_images=2, epochs=2, ema_decay=0.9, data={"root": str(root), "workers": 1})
     (base / "colours.json").write_text(colours.model_dump_json())
     oim = teacher_recipe(root, model=OIM, batch_images=2, epochs=2, optimiser=SLOW)
     (base / "oim.json").write_text(oim.model_dump_json())
@@ -140,8 +142,9 @@ def test_two_processes_take_the_steps_of_one(base: Path, tmp_path: Path, batch: 
     shared, alone = base / "colours", tmp_path
     expected, found = (read_checkpoint(path / "checkpoint.pt").content for path in (alone, shared))
     assert found["progress"] == expected["progress"] == {"epoch": 2, "step": 6}
-    for name, tensor in expected["model"].items():
-        torch.testing.assert_close(found["model"][name], tensor, rtol=1e-4, atol=1e-6)
+    for part in ("model", "live"):  # averages and what they are of
+        for name, tensor in expected[part].items():
+            torch.testing.assert_close(found[part][name], tensor, rtol=1e-4, atol=1e-6)
     for first, second in zip(rows(alone), rows(shared), strict=True):
         assert second == pytest.approx(first, rel=1e-4)
     tables = [torch.load(base / f"table-{rank}.pt", weights_only=True) for rank in range(PROCESSES)]
@@ -177,8 +180,9 @@ def test_killed_processes_resume_to_the_same_end(base: Path) -> None:
     expected, found = (read_checkpoint(path / "checkpoint.pt").content for path in (whole, killed))
     assert expected["progress"] == {"epoch": 3, "step": 9}
     assert found["progress"] == expected["progress"]
-    for name, tensor in expected["model"].items():
-        assert torch.equal(found["model"][name], tensor), name
+    for part in ("model", "live"):
+        for name, tensor in expected[part].items():
+            assert torch.equal(found[part][name], tensor), f"{part}.{name}"
     for number, state in expected["optimiser"]["state"].items():
         assert all(torch.equal(found["optimiser"]["state"][number][name], value) for name, value in state.items())
     assert rows(killed) == rows(whole)

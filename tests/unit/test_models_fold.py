@@ -16,6 +16,7 @@ from torchvision.ops import FrozenBatchNorm2d
 
 from personsearch.core.model_recipes import HdlRecipe, ModelRecipe
 from personsearch.core.preprocess import Preprocess
+from personsearch.export.to_onnx import DETECTION_OUTPUTS, SEARCH_OUTPUTS, write_search_graph
 from personsearch.models import SearchModel, build_model
 from personsearch.models.backbones.branched import BranchedConv
 from personsearch.models.fold import ChannelAffine, folded
@@ -30,6 +31,9 @@ TRUNKS = {
     "dense": {"kind": "family", **THIN, "person_channels": 32, "block": "dense", "stride": 16},
     "separable": {"kind": "family", **THIN, "person_channels": 32, "block": "separable"},
 }
+FROZEN = {**TRUNKS["depthwise"], "norm": "frozen"}
+KINDS = ("faster_rcnn", "oim", "nae", "seqnet")
+"""Kinds of networks beside HDL's that take any trunk."""
 
 
 def shake(module: nn.Module) -> None:
@@ -55,19 +59,35 @@ def trained(trunk: str) -> SearchModel:
     torch.manual_seed(4)
     recipe = HdlRecipe.model_validate(
         {
-            "trunk": TRUNKS[trunk], "attention": "light", "rpn_channels": 16, "anchor_heights": [30, 60],
+            "trunk": FROZEN if trunk == "frozen" else TRUNKS[trunk], "attention": "light", "rpn_channels": 16,
+            "anchor_heights": [30, 60],
             "rois_per_image": 8, "train_proposals": 16, "pre_nms": 8, "proposals": 4, "embedding_dim": 24,
             "stripes": 2, "embed_refined": True, "score_threshold": 0,
         }
     )  # fmt: skip
     model = build_model(recipe, Preprocess(input_wh=(WIDTH, HEIGHT)), 5)
-    optimiser = torch.optim.SGD(model.parameters(), lr=0.01)
+    optimiser = torch.optim.SGD([one for one in model.parameters() if one.requires_grad], lr=0.01)
     boxes = [torch.tensor([[10.0, 10, 34, 70], [60, 20, 84, 80]])] * 2
     for _ in range(3):
         optimiser.zero_grad()
         losses = model.losses(frames(2), boxes, [torch.tensor([3, 1])] * 2)
         torch.stack(list(losses.values())).sum().backward()
         optimiser.step()
+    return model.eval()
+
+
+def settled(kind: str, trunk: str) -> SearchModel:
+    """A network of the Faster R-CNN family, its batch norms as after training, in evaluation mode."""
+    torch.manual_seed(5)
+    content: dict[str, object] = {
+        "kind": kind, "trunk": TRUNKS[trunk], "anchors": {"kind": "grid", "sizes": [24, 48], "ratios": [2.0]},
+        "rpn_channels": 16, "graph_pre_nms": 8, "graph_proposals": 4, "pool_size": 8,
+    }  # fmt: skip
+    if kind != "faster_rcnn":
+        content |= {"embedding_dim": 16, "queue_size": 4}
+    recipe: ModelRecipe = TypeAdapter(ModelRecipe).validate_python(content)
+    model = build_model(recipe, Preprocess(input_wh=(WIDTH, HEIGHT)), 5)
+    shake(model)
     return model.eval()
 
 
@@ -122,17 +142,26 @@ def test_a_trained_network_does_the_same_folded(trunk: str) -> None:
     assert all(torch.equal(value, state[name]) for name, value in model.state_dict().items()), "the model is untouched"
 
 
-@pytest.mark.parametrize("trunk", ["resnet", "shufflenet", "branched"])
-def test_an_exported_graph_has_no_batch_norm_and_no_branch(trunk: str, tmp_path: Path) -> None:
-    from personsearch.export.to_onnx import write_search_graph
-
-    model, path = trained(trunk), tmp_path / "search.onnx"
+@pytest.mark.parametrize(
+    ("kind", "trunk"),
+    [*(("hdl", trunk) for trunk in TRUNKS), ("hdl", "frozen"), *((kind, "separable") for kind in KINDS)],
+)
+def test_an_exported_graph_has_no_batch_norm_and_no_branch(kind: str, trunk: str, tmp_path: Path) -> None:
+    """Every trunk under one kind of network, every other kind of network on one trunk."""
+    model, path = trained(trunk) if kind == "hdl" else settled(kind, trunk), tmp_path / "search.onnx"
     deployable = model.deployable()
-    write_search_graph(deployable, path, input_wh=(WIDTH, HEIGHT), opset=18)
-    operators = Counter(node.op_type for node in onnx.load(str(path)).graph.node)
+    outputs = SEARCH_OUTPUTS if model.embedding_dim else DETECTION_OUTPUTS
+    write_search_graph(deployable, path, input_wh=(WIDTH, HEIGHT), opset=18, outputs=outputs)
+    graph = onnx.load(str(path)).graph
+    operators = Counter(node.op_type for node in graph.node)
     assert operators["BatchNormalization"] == 0
     plain = folded(deployable)
     assert operators["Conv"] == sum(isinstance(layer, nn.Conv2d) for layer in plain.modules())
+    # Nothing is left of a norm behind a convolution either: no factor or shift of a constant a channel.
+    constants = {tensor.name for tensor in graph.initializer}
+    convolved = {node.output[0] for node in graph.node if node.op_type == "Conv"}
+    behind = [node for node in graph.node if node.op_type in ("Mul", "Add") and convolved & set(node.input)]
+    assert not [node.name for node in behind if constants & set(node.input)]
     image = frames(1)
     with torch.no_grad():
         expected = deployable(image)
@@ -142,19 +171,9 @@ def test_an_exported_graph_has_no_batch_norm_and_no_branch(trunk: str, tmp_path:
 
 
 @pytest.mark.parametrize("trunk", ["resnet", "branched"])
-@pytest.mark.parametrize("kind", ["faster_rcnn", "oim", "nae", "seqnet"])
+@pytest.mark.parametrize("kind", KINDS)
 def test_networks_of_every_kind_fold(kind: str, trunk: str) -> None:
-    torch.manual_seed(5)
-    content: dict[str, object] = {
-        "kind": kind, "trunk": TRUNKS[trunk], "anchors": {"kind": "grid", "sizes": [24, 48], "ratios": [2.0]},
-        "rpn_channels": 16, "graph_pre_nms": 8, "graph_proposals": 4, "pool_size": 8,
-    }  # fmt: skip
-    if kind != "faster_rcnn":
-        content |= {"embedding_dim": 16, "queue_size": 4}
-    recipe: ModelRecipe = TypeAdapter(ModelRecipe).validate_python(content)
-    model = build_model(recipe, Preprocess(input_wh=(WIDTH, HEIGHT)), 5)
-    shake(model)
-    deployable = model.eval().double().deployable()
+    deployable = settled(kind, trunk).double().deployable()
     ready = folded(deployable)
     assert not any(is_norm(layer) or isinstance(layer, BranchedConv) for layer in ready.modules())
     image = frames(1)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -13,7 +15,7 @@ from pydantic import BaseModel
 from personsearch.cli.distill import load_distill_recipe
 from personsearch.cli.train import load_train_recipe
 from personsearch.core.errors import InputError
-from personsearch.core.recipe import load_recipe
+from personsearch.core.recipe import load_recipe, recipe_hash
 from personsearch.core.recipes import DistillRecipe, ExportRecipe, HierarchicalRecipe, TrainRecipe
 from personsearch.data.composite_spec import CompositeSpec
 from personsearch.data.synthetic.settings import SyntheticSettings
@@ -65,6 +67,20 @@ def test_default_weights_follow_the_reduction() -> None:
     assert weights() == weights(reduction="norm") == ("norm", 0.5, 1.25)
     assert weights(reduction="mean") == ("mean", 2e4, 2e3)
     assert weights(reduction="mean", lambda_feature=7.0) == ("mean", 2e4, 7.0)
+
+
+def test_a_run_from_before_a_field_came_is_still_known() -> None:
+    """The hash is that of the recipe without the field, until somebody sets it."""
+    path = RECIPES / "student" / "hdl_cuhk.yaml"
+    recipe = load_recipe(path, DistillRecipe)
+    content = recipe.model_dump(mode="json")
+    assert (content.pop("ema_decay"), content["model"]["trunk"].pop("norm")) == (None, "batch")
+    assert [content["data"].pop(name) for name in ("hold_out", "hold_out_seed")] == [0, 0]
+    assert content.pop("crops") is None
+    before = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
+    assert recipe_hash(recipe) == before
+    for change in ("ema_decay=0.999", "model.trunk.norm=group"):
+        assert recipe_hash(load_recipe(path, DistillRecipe, [change])) != before
 
 
 def test_a_recipe_of_the_wrong_kind_is_sent_to_the_other_command() -> None:

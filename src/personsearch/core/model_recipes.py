@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Discriminator, Field, Tag, field_validator
 
-from personsearch.core.recipe import StrictModel
+from personsearch.core.recipe import ADDED_LATER, StrictModel
 from personsearch.core.student_trunk import FamilyTrunk, NormKind
 
 Positive = Annotated[int, Field(gt=0)]
@@ -48,6 +48,7 @@ class DepthwiseTrunk(StrictModel):
     person_channels: Positive = Field(default=512, description="output channels of the per-person block")
     norm: NormKind = Field(
         default="batch",
+        json_schema_extra=ADDED_LATER,
         description="batch: trained; frozen: the trunk's batch norms keep what init_from brings, the person block's "
         "are trained; group: group norm in trunk, person block and HDL's head, for batches of one or two",
     )
@@ -63,6 +64,7 @@ class ShuffleTrunk(StrictModel):
     weights: str | None = Field(default=None, description="path of FastestDet's backbone state dict, or none")
     norm: NormKind = Field(
         default="batch",
+        json_schema_extra=ADDED_LATER,
         description="as of the other trunks; frozen: the stages' batch norms keep what `weights` or init_from brings, "
         "the neck's and the person block's are trained",
     )

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, JsonValue, ValidationError
 
 from personsearch.core.errors import InputError
 
@@ -21,6 +21,8 @@ class StrictModel(BaseModel):
 
 
 ModelT = TypeVar("ModelT", bound=BaseModel)
+ADDED_LATER: dict[str, JsonValue] = {"added_later": True}
+"""``json_schema_extra`` of a field that came after recipes were hashed without it; see `recipe_hash`."""
 
 
 def load_recipe(path: Path, model: type[ModelT], overrides: Sequence[str] = ()) -> ModelT:
@@ -70,9 +72,22 @@ def validate(model: type[ModelT], content: Any, *, where: str) -> ModelT:
 
 
 def recipe_hash(recipe: BaseModel) -> str:
-    """First 16 hexadecimal digits of the SHA-256 of the resolved recipe; equal for equal settings."""
-    text = json.dumps(recipe.model_dump(mode="json"), sort_keys=True)
+    """First 16 hexadecimal digits of the SHA-256 of the resolved recipe; equal for equal settings.
+
+    Fields marked `ADDED_LATER` count where they are not at their default, so that runs from before still are known.
+    """
+    text = json.dumps(_without_unused(recipe, recipe.model_dump(mode="json")), sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _without_unused(model: BaseModel, content: dict[str, Any]) -> dict[str, Any]:
+    for name, field in type(model).model_fields.items():
+        value = getattr(model, name)
+        if field.json_schema_extra == ADDED_LATER and value == field.default:
+            del content[name]
+        elif isinstance(value, BaseModel):
+            content[name] = _without_unused(value, content[name])
+    return content
 
 
 def dump_recipe(recipe: BaseModel) -> str:

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from personsearch.core.gate_recipe import GateRecipe
+from personsearch.core.export_recipes import ExportRecipe, QuantiseRecipe
 from personsearch.core.knowledge_recipes import CropTeacherRecipe, DetectionTransferRecipe, LookupTableRecipe
 from personsearch.core.model_recipes import (
     AttentionKind,
@@ -26,7 +26,7 @@ from personsearch.core.model_recipes import (
     ShuffleTrunk,
 )
 from personsearch.core.preprocess import Preprocess
-from personsearch.core.recipe import StrictModel
+from personsearch.core.recipe import ADDED_LATER, StrictModel
 
 __all__ = [
     "AttentionKind",
@@ -57,11 +57,14 @@ class DataRecipe(StrictModel):
     split: str = "train"
     hold_out: Annotated[float, Field(ge=0, lt=1)] = Field(
         default=0.0,
+        json_schema_extra=ADDED_LATER,
         description="share of the split's images that training leaves out: whole people where possible, else whole "
         "cameras, else a stretch of each camera's frames; `personsearch calibrate` chooses a threshold on them",
     )
     hold_out_seed: Annotated[int, Field(ge=0)] = Field(
-        default=0, description="of that choice: runs of any `seed` leave out the same images"
+        default=0,
+        json_schema_extra=ADDED_LATER,
+        description="of that choice: runs of any `seed` leave out the same images",
     )
     boxes: str | None = Field(
         default=None,
@@ -141,6 +144,14 @@ class TrainRecipe(StrictModel):
     channels_last: bool = Field(default=False, description="lay weights out with channels last, as frames are")
     compile: bool = Field(default=False, description="compile the trunk (torch.compile); needs a C++ compiler")
     init_from: str | None = Field(default=None, description="checkpoint whose weights start the model, or none")
+    ema_decay: float | None = Field(
+        default=None,
+        gt=0,
+        lt=1,
+        json_schema_extra=ADDED_LATER,
+        description="the checkpoint's network is a running average of the weights with this decay a step, such as "
+        "0.999: about 1 / (1 - decay) steps; memories are not averaged; none: the last weights",
+    )
     loss_weights: dict[str, float] = Field(
         default_factory=dict,
         description="weight of a named loss (rpn_class, rpn_box, refine_class, refine_box, identity; those of every "
@@ -227,7 +238,7 @@ class DistillRecipe(TrainRecipe):
     hierarchical: HierarchicalRecipe | None = None
     detection: DetectionTransferRecipe | None = None
     lookup_table: LookupTableRecipe | None = None
-    crops: CropTeacherRecipe | None = None
+    crops: CropTeacherRecipe | None = Field(default=None, json_schema_extra=ADDED_LATER)
 
     @model_validator(mode="before")
     @classmethod
@@ -240,43 +251,4 @@ class DistillRecipe(TrainRecipe):
     def _some_knowledge(self) -> DistillRecipe:
         if all(getattr(self, block) is None for block in _KNOWLEDGE):
             raise ValueError(f"at least one of {', '.join(sorted(_KNOWLEDGE))}")
-        return self
-
-
-class QuantiseRecipe(StrictModel):
-    """Static int8 for CPUs: uint8 activations, int8 weights a channel, calibrated on frames."""
-
-    frames: Positive = Field(default=64, description="calibration frames, from the training split")
-    method: Literal["minmax", "entropy", "percentile"] = Field(
-        default="percentile", description="how ranges are found; minmax spends its steps on long tails"
-    )
-    percentile: float = Field(default=99.99, gt=50, le=100, description="of activations kept, for method percentile")
-    float_layers: tuple[str, ...] = Field(
-        default=(
-            "*.trunk.stem.*", "*.trunk.first_conv.*", "*.trunk.conv1.*",
-            "*.spatial_*", "*.channel_*", "*.class_logits.*", "*.box_deltas.*",
-        ),
-        description="patterns of weight names (`.trunk.stem.0.weight`) whose convolutions stay float",
-    )  # fmt: skip
-
-
-class ExportRecipe(StrictModel):
-    """How a checkpoint becomes an artifact."""
-
-    max_detections: Positive | None = Field(
-        default=None, description="K, rows of the outputs; none: the model's proposals"
-    )
-    input_wh: tuple[Positive, Positive] | None = Field(
-        default=None, description="network input of the artifact, pixels; none: the training's. Anchors keep their size"
-    )
-    query_boxes: Positive = Field(default=8, description="boxes the query graph takes at once")
-    opset: Annotated[int, Field(ge=18, le=20)] = Field(default=18, description="TensorRT 10.0's parser ends at 20")
-    precision: Literal["fp32", "int8"] = "fp32"
-    quantise: QuantiseRecipe = QuantiseRecipe()
-    gate: GateRecipe = GateRecipe()
-
-    @model_validator(mode="after")
-    def _check(self) -> ExportRecipe:
-        if self.max_detections is not None and self.max_detections > 3840:
-            raise ValueError("TensorRT's TopK takes at most 3840")
         return self

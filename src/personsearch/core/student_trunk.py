@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from personsearch.core.recipe import StrictModel
+from personsearch.core.recipe import ADDED_LATER, StrictModel
 
 Positive = Annotated[int, Field(gt=0)]
 Count = Annotated[int, Field(ge=0)]
@@ -34,5 +34,6 @@ class FamilyTrunk(StrictModel):
     person_blocks: Positive | None = Field(default=None, description="units in it")
     norm: NormKind = Field(
         default="batch",
+        json_schema_extra=ADDED_LATER,
         description="as of the other trunks; group: one norm of the branches' sum, which still merge at export",
     )
