@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test check install clean
+.PHONY: demo test check docs-tables install clean
 
 install: $(VENV)/.installed
 
@@ -26,6 +26,10 @@ check: install
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+# Tables of the README and of docs, from benchmarks/results; a test fails where they are stale.
+docs-tables: install
+	$(BIN)/personsearch bench tables
 
 clean:
 	rm -rf $(VENV) build dist runs demo *.egg-info

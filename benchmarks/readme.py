@@ -1,17 +1,27 @@
-"""The README's tables, made from the records under ``benchmarks/results``; a test fails when they are stale."""
+"""Tables of the README and of docs, made from the records under ``benchmarks/results``; a test fails when stale."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+from personsearch.benchmarks.record_tables import (
+    RecordTable,
+    accuracy_table,
+    energy_table,
+    flops_table,
+    latency_table,
+    pareto_tables,
+    peers_table,
+)
 from personsearch.benchmarks.report.content import Row
 from personsearch.benchmarks.report.table import COLUMNS, MISSING
 from personsearch.benchmarks.results import Result, read_results
 from personsearch.core.errors import InputError
 from personsearch.core.files import atomic_file
 
+MARKER = re.compile(r"<!-- table:(\w+) -->.*?<!-- /table:\1 -->", re.DOTALL)
 DEMO_ORDER = ("teacher", "control", "student", "engine-fp32", "engine-int8")
 DEMO_COLUMNS = (
     "detection_ap",
@@ -26,10 +36,24 @@ DEMO_COLUMNS = (
 )
 
 
-def write_tables(readme: Path, results: Path) -> None:
-    """Puts the tables of the records in ``results`` between the markers of ``readme``."""
-    text = with_tables(readme.read_text(encoding="utf-8"), read_results(results))
-    with atomic_file(readme) as part:
+def documents(root: Path) -> list[Path]:
+    """The README of a project and every page of its docs that holds a table."""
+    pages = [root / "README.md", *sorted((root / "docs").rglob("*.md"))]
+    return [page for page in pages if page.is_file() and MARKER.search(page.read_text(encoding="utf-8"))]
+
+
+def write_tables(document: Path, results: Path) -> None:
+    """Puts the tables of the records in ``results`` between the markers of ``document``.
+
+    Raises:
+        InputError: there is no such document or folder, a marker names no table, or a record is damaged.
+    """
+    if not document.is_file():
+        raise InputError("no such file", where=str(document), expected="a Markdown file")
+    if not results.is_dir():
+        raise InputError("no such folder", where=str(results), expected="a folder of JSON records")
+    text = with_tables(document.read_text(encoding="utf-8"), read_results(results))
+    with atomic_file(document) as part:
         part.write_text(text, encoding="utf-8")
 
 
@@ -39,15 +63,14 @@ def with_tables(text: str, results: Sequence[Result]) -> str:
     Raises:
         InputError: a marker names no table.
     """
-    makers = {"demo": demo_table, "street": street_table}
 
     def fill(found: re.Match[str]) -> str:
         name = found.group(1)
-        if name not in makers:
-            raise InputError(f"marker `table:{name}`", expected="one of " + ", ".join(makers))
-        return f"<!-- table:{name} -->\n{makers[name](results)}\n<!-- /table:{name} -->"
+        if name not in MAKERS:
+            raise InputError(f"marker `table:{name}`", expected="one of " + ", ".join(MAKERS))
+        return f"<!-- table:{name} -->\n{MAKERS[name](results)}\n<!-- /table:{name} -->"
 
-    return re.sub(r"<!-- table:(\w+) -->.*?<!-- /table:\1 -->", fill, text, flags=re.DOTALL)
+    return MARKER.sub(fill, text)
 
 
 def demo_table(results: Sequence[Result]) -> str:
@@ -92,3 +115,32 @@ def _row(result: Result) -> Row:
 def _table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     lines = ["| " + " | ".join(titles) + " |", "|---|" + "---:|" * (len(titles) - 1)]
     return "\n".join(lines + ["| " + " | ".join(row) + " |" for row in rows])
+
+
+def _markdown(table: RecordTable | None) -> str:
+    if table is None:
+        return "*Not recorded yet.*"
+    escaped = [[cell.replace("|", "\\|") for cell in row] for row in table.rows]
+    parts = [_table([title.replace("|", "\\|") for title in table.titles], escaped)]
+    if table.notes:
+        parts.append("\n".join(f"- {note}" for note in table.notes))
+    if table.commands:
+        parts.append("\n".join(f"- `{command}`" for command in table.commands))
+    return "\n\n".join(parts)
+
+
+def _pareto(results: Sequence[Result]) -> str:
+    tables = pareto_tables(results)
+    return "\n\n".join(f"On {data}:\n\n{_markdown(table)}" for data, table in tables.items()) or _markdown(None)
+
+
+MAKERS: dict[str, Callable[[Sequence[Result]], str]] = {
+    "demo": demo_table,
+    "street": street_table,
+    "pareto": _pareto,
+    "peers": lambda results: _markdown(peers_table(results)),
+    "latency": lambda results: _markdown(latency_table(results)),
+    "energy": lambda results: _markdown(energy_table(results)),
+    "flops": lambda results: _markdown(flops_table(results)),
+    "accuracy": lambda results: _markdown(accuracy_table(results)),
+}

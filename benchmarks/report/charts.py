@@ -23,7 +23,7 @@ import matplotlib.pyplot as plt
 INK, GRID, SHADE = "#010203", "#010204", "#010205"
 SERIES = tuple(f"#01021{i}" for i in range(6))
 _VARIABLES = {INK: "--ink-soft", GRID: "--rule", SHADE: "--shade"} | {c: f"--series-{i}" for i, c in enumerate(SERIES)}
-_STYLE: Any = {
+STYLE: Any = {
     "svg.fonttype": "none",
     "svg.hashsalt": "personsearch",
     "font.size": 9,
@@ -144,7 +144,7 @@ def curve_panel(
         axis.set_xlabel(x_label)
         axis.set_ylabel(y_label)
         axis.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=6)
-        return _svg(figure, description)
+        return svg_text(figure, description)
 
 
 def standalone(svg: str) -> str:
@@ -170,7 +170,7 @@ def line_panels(panels: Sequence[Panel], description: str) -> str:
             axis.set_xlabel(panel.x_label)
             axis.xaxis.get_major_locator().set_params(integer=True)
             axis.legend()
-        return _svg(figure, description)
+        return svg_text(figure, description)
 
 
 def timeline(
@@ -208,7 +208,7 @@ def timeline(
         axis.set_ylabel("cosine")
         axis.set_xlim(seconds[0] - step / 2, seconds[-1] + step / 2)
         axis.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=3)
-        return _svg(figure, description)
+        return svg_text(figure, description)
 
 
 def _runs(flags: Sequence[bool]) -> list[tuple[int, int]]:
@@ -226,7 +226,7 @@ def _runs(flags: Sequence[bool]) -> list[tuple[int, int]]:
 
 @contextmanager
 def _drawing(columns: int, height_inch: float) -> Iterator[tuple[Any, Any]]:
-    with plt.rc_context(_STYLE):
+    with plt.rc_context(STYLE):
         figure, axes = plt.subplots(1, columns, figsize=(10.4, height_inch), squeeze=False, layout="constrained")
         try:
             yield figure, axes[0]
@@ -234,7 +234,8 @@ def _drawing(columns: int, height_inch: float) -> Iterator[tuple[Any, Any]]:
             plt.close(figure)
 
 
-def _svg(figure: Any, description: str) -> str:
+def svg_text(figure: Any, description: str) -> str:
+    """A figure drawn in the stand-in colours as SVG in the page's; ``description`` is read to who cannot see it."""
     buffer = io.StringIO()
     figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
     text = buffer.getvalue()

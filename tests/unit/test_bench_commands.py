@@ -84,8 +84,16 @@ def test_flops_of_a_recipe(tmp_path: Path) -> None:
     assert shown.exit_code == 0
     assert "1 MAC = 2 FLOPs" in shown.output
     assert "K = 4" in shown.output
-    figures = json.loads(CliRunner().invoke(app, ["flops", str(path), "--json"]).output)
+    (figures,) = json.loads(CliRunner().invoke(app, ["flops", str(path), "--json"]).output)
     assert figures["total_macs"] == figures["scene_macs"] + 4 * figures["person_macs"]
+
+
+def test_flops_needs_models_or_the_papers(tmp_path: Path) -> None:
+    path = tmp_path / "tiny.yaml"
+    path.write_text(dump_recipe(RECIPE))
+    for arguments in (["flops"], ["flops", str(path), "--papers"]):
+        with pytest.raises(InputError, match="models, or --papers"):
+            CliRunner().invoke(app, arguments, catch_exceptions=False)
 
 
 def test_flops_of_a_recipe_with_an_unknown_key(tmp_path: Path) -> None:

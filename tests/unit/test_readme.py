@@ -10,7 +10,7 @@ import click
 import pytest
 import typer
 
-from personsearch.benchmarks.readme import with_tables
+from personsearch.benchmarks.readme import documents, with_tables, write_tables
 from personsearch.benchmarks.results import read_results
 from personsearch.cli.app import app
 from personsearch.core.errors import InputError
@@ -29,8 +29,29 @@ def commands() -> list[list[str]]:
     return found
 
 
-def test_tables_are_those_of_the_records() -> None:
-    assert with_tables(README, read_results(ROOT / "benchmarks/results")) == README, "run `personsearch bench tables`"
+@pytest.mark.parametrize("page", documents(ROOT), ids=lambda page: page.name)
+def test_tables_are_those_of_the_records(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    assert with_tables(text, read_results(ROOT / "benchmarks/results")) == text, "run `make docs-tables`"
+
+
+def test_documents_are_those_with_tables(tmp_path: Path) -> None:
+    (tmp_path / "docs" / "deep").mkdir(parents=True)
+    (tmp_path / "README.md").write_text("no table")
+    for name in ("docs/b.md", "docs/deep/a.md"):
+        (tmp_path / name).write_text("<!-- table:demo -->\nold\n<!-- /table:demo -->\n")
+    pages = documents(tmp_path)
+    assert pages == [tmp_path / "docs/b.md", tmp_path / "docs/deep/a.md"]
+    (tmp_path / "results").mkdir()
+    write_tables(pages[0], tmp_path / "results")
+    assert "No demo has been recorded" in pages[0].read_text()
+
+
+def test_tables_of_what_is_not_there(tmp_path: Path) -> None:
+    (tmp_path / "page.md").write_text("")
+    for page, results in (("missing.md", "."), ("page.md", "missing")):
+        with pytest.raises(InputError, match="no such"):
+            write_tables(tmp_path / page, tmp_path / results)
 
 
 def test_a_marker_without_a_table_is_named() -> None:

@@ -17,6 +17,9 @@ from personsearch.cli import (
     bench_gallery,
     bench_latency,
     bench_loader,
+    bench_pareto,
+    bench_peers,
+    bench_report,
     bench_training,
 )
 from personsearch.cli.bench_options import Json, Save, Threads, keep_record, open_model
@@ -27,6 +30,9 @@ app.command("loader")(bench_loader.loader)
 app.command("composites")(bench_composites.composites)
 app.command("training")(bench_training.training)
 app.command("flops")(bench_flops.flops)
+app.command("pareto")(bench_pareto.pareto)
+app.command("peers")(bench_peers.peers)
+app.command("report")(bench_report.report)
 app.command("latency")(bench_latency.latency)
 app.command("energy")(bench_energy.energy)
 app.command("gallery")(bench_gallery.gallery)
@@ -84,15 +90,18 @@ def reentry(
 
 @app.command()
 def tables(
-    readme: Annotated[Path, typer.Argument(help="Markdown file with `<!-- table:NAME -->` markers.")] = Path(
-        "README.md"
-    ),
+    documents: Annotated[
+        list[Path] | None,
+        typer.Argument(help="Markdown files with `<!-- table:NAME -->` markers; README.md and docs if absent."),
+    ] = None,
     results: Annotated[Path, typer.Option(help="Folder of JSON records.")] = Path("benchmarks/results"),
 ) -> None:
-    """Write the README's tables anew from the records.
+    """Write the tables of the README and of docs anew from the records.
 
     Example: personsearch bench tables README.md
     """
-    from personsearch.benchmarks.readme import write_tables
+    from personsearch.benchmarks import readme
 
-    write_tables(readme, results)
+    for document in documents or readme.documents(Path()):
+        readme.write_tables(document, results)
+        typer.echo(f"tables: {document}", err=True)

@@ -61,7 +61,7 @@ def _papers(save: Path | None, as_json: bool) -> None:
 
     counts = count_papers()
     if save is not None:
-        for count in counts:
+        for number, count in enumerate(counts):
             printed = {"paper_scene": count.printed_scene_giga, "paper_person": count.printed_person_mega}
             figures = {
                 name: (value * scale, "as printed")
@@ -70,7 +70,7 @@ def _papers(save: Path | None, as_json: bool) -> None:
             }
             if count.pair_macs is not None:
                 figures["pair"] = (float(count.pair_macs), "MAC")
-            settings = {"recipe": count.recipe, "paper": count.printed_in, "note": count.note}
+            settings = {"recipe": count.recipe, "paper": count.printed_in, "note": count.note, "row": f"{number:02}"}
             _keep(count.counted, figures, settings, save)
     if as_json:
         typer.echo(json.dumps([count.model_dump(mode="json") for count in counts], indent=2))

@@ -1,0 +1,165 @@
+"""Tables made from records, as titles and rows: for the README, the documentation and the report alike."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from personsearch.benchmarks.results import Result
+
+MISSING = "–"
+
+
+@dataclass(frozen=True)
+class RecordTable:
+    """Cells and what is said under them.
+
+    Attributes:
+        titles: of the columns; the first one's rows are names.
+        rows: as many cells each.
+        notes: sentences under the table.
+        commands: that made it.
+    """
+
+    titles: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    notes: Sequence[str] = ()
+    commands: Sequence[str] = field(default=())
+
+
+def flops_table(results: Sequence[Result]) -> RecordTable | None:
+    """Every network of a paper, counted, beside what is printed; none without such records."""
+    records = [result for result in results if result.kind == "flops" and "row" in result.settings]
+    if not records:
+        return None
+    titles = (
+        "", "input", "scene GMAC", "GFLOP", "K", "person MMAC", "MFLOP", "weights M", "peak MB", "moved MB",
+        "printed scene G / person M", "printed / MAC", "note",
+    )  # fmt: skip
+    rows, notes = [], dict[str, int]()
+    for result in sorted(records, key=lambda one: one.settings["row"]):
+        scene, person = (result.figures[name].value for name in ("scene", "person"))
+        printed = [result.figures.get(name) for name in ("paper_scene", "paper_person")]
+        ratios = [
+            f"{one.value / counted:.2f}"
+            for one, counted in zip(printed, (scene, person), strict=True)
+            if one is not None
+        ]
+        note = result.settings["note"]
+        rows.append(
+            (
+                result.subject, result.settings["input"], f"{scene / 1e9:.2f}", f"{2 * scene / 1e9:.2f}",
+                result.settings["persons"], f"{person / 1e6:.2f}", f"{2 * person / 1e6:.2f}",
+                f"{result.figures['parameters'].value / 1e6:.2f}", f"{_largest(result, '_peak') / 1e6:.1f}",
+                f"{_sum(result, '_traffic') / 1e6:.0f}",
+                " / ".join(
+                    MISSING if one is None else f"{one.value / scale:g}"
+                    for one, scale in zip(printed, (1e9, 1e6), strict=True)
+                ),
+                ", ".join(ratios) or MISSING,
+                str(notes.setdefault(note, len(notes) + 1)) if note else "",
+            )
+        )  # fmt: skip
+    said = [f"{number}: {note}" for note, number in notes.items()]
+    return RecordTable(titles, rows, [f"{records[0].settings['convention']}", *said], [records[0].command])
+
+
+def peers_table(results: Sequence[Result]) -> RecordTable | None:
+    """The newest run of `bench peers`; its targets are the notes; none without one."""
+    from personsearch.benchmarks.peers_record import record_table, record_targets
+
+    records = sorted((result for result in results if result.kind == "peers"), key=lambda one: one.created)
+    if not records:
+        return None
+    record = records[-1]
+    titles, rows = record_table(record)
+    about = f"{record.settings['size']}, {record.settings['threads']} threads, {record.machine.cpu}, " + (
+        f"{record.machine.cores} cores; {record.settings['boxes']}"
+    )
+    return RecordTable(titles, rows, [about, *record_targets(record)], [record.command])
+
+
+def pareto_tables(results: Sequence[Result]) -> dict[str, RecordTable]:
+    """Accuracy and cost of everything, by data set."""
+    from personsearch.benchmarks.pareto import pareto_points, pareto_rows, pareto_titles
+
+    return {
+        data: RecordTable(
+            pareto_titles(),
+            pareto_rows(points),
+            (),
+            list(dict.fromkeys(command for point in points for command in point.commands)),
+        )
+        for data, points in pareto_points(results).items()
+    }
+
+
+def latency_table(results: Sequence[Result]) -> RecordTable | None:
+    """Single frames, batches, streams and offline passes; none without such records."""
+    kinds = {"latency": "frame", "multi": "frame", "offline": "frame", "stream": "published"}
+    rows, commands = [], []
+    for result in results:
+        scope = kinds.get(result.kind, "")
+        if f"{scope}_p50_ms" not in result.figures:
+            continue
+        settings = result.settings
+        times = [_value(result, f"{scope}_{share}_ms", 2) for share in ("p50", "p90", "p99")]
+        rows.append(
+            [
+                result.subject, settings.get("runner", ""), settings.get("scenario", "single"),
+                settings.get("batch", "1"), settings.get("size", ""), *times, _value(result, "frames_per_s", 1),
+                _value(result, "host_share", 1, 100),
+            ]
+        )  # fmt: skip
+        commands.append(result.command)
+    if not rows:
+        return None
+    titles = ["", "run by", "scenario", "batch", "frames", "p50 ms", "p90 ms", "p99 ms", "frames/s", "around it %"]
+    note = "around it: pre-, post-processing and matching in a frame's time"
+    return RecordTable(titles, rows, [note], list(dict.fromkeys(commands)))
+
+
+def energy_table(results: Sequence[Result]) -> RecordTable | None:
+    """Joules a frame; none without such records."""
+    records = [result for result in results if result.kind == "energy"]
+    if not records:
+        return None
+    rows = [
+        [
+            result.subject, result.settings.get("runner", ""), result.settings.get("sensor", ""),
+            _value(result, "gross_j_per_frame", 3), _value(result, "net_j_per_frame", 3),
+        ]
+        for result in records
+    ]  # fmt: skip
+    titles = ["", "run by", "sensor", "gross J a frame", "net J a frame"]
+    return RecordTable(titles, rows, (), list(dict.fromkeys(result.command for result in records)))
+
+
+def accuracy_table(results: Sequence[Result]) -> RecordTable | None:
+    """What `evaluate` recorded; none without such records."""
+    records = [result for result in results if result.kind == "accuracy"]
+    if not records:
+        return None
+    rows = [
+        [
+            result.subject, f"{result.settings['dataset']}, {result.settings['split']}", result.settings["mode"],
+            _value(result, "detection_average_precision", 1, 100), _value(result, "search_mean_ap", 1, 100),
+            _value(result, "search_top_1", 1, 100), _value(result, "true_boxes_mean_ap", 1, 100),
+        ]
+        for result in records
+    ]  # fmt: skip
+    titles = ["", "data", "mode", "detection AP %", "search mAP %", "top-1 %", "mAP on true boxes %"]
+    return RecordTable(titles, rows, (), list(dict.fromkeys(result.command for result in records)))
+
+
+def _value(result: Result, name: str, decimals: int, scale: float = 1.0) -> str:
+    figure = result.figures.get(name)
+    return MISSING if figure is None else f"{figure.value * scale:.{decimals}f}"
+
+
+def _largest(result: Result, ending: str) -> float:
+    return max(figure.value for name, figure in result.figures.items() if name.endswith(ending))
+
+
+def _sum(result: Result, ending: str) -> float:
+    return sum(figure.value for name, figure in result.figures.items() if name.endswith(ending))

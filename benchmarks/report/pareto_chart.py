@@ -1,0 +1,119 @@
+"""Accuracy against each cost as a chart: those that nobody beats are filled and joined, the others are hollow."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib.pyplot as plt
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+from personsearch.benchmarks.pareto import COSTS, Cost, ParetoPoint
+from personsearch.benchmarks.report.charts import GRID, INK, SERIES, STYLE, svg_text
+from personsearch.core.files import atomic_file
+
+LIGHT = {INK: "#5b666e", GRID: "#e0e4e6", SERIES[0]: "#5b6ee1", SERIES[1]: "#0f8b8d", SERIES[2]: "#d9772b",
+         SERIES[3]: "#a23e8c", SERIES[4]: "#6a994e", SERIES[5]: "#7a7f87"}  # fmt: skip
+DPI = 160
+NEAR_COST = 1.1
+NEAR_ACCURACY = 0.06
+
+
+def pareto_svg(points: Sequence[ParetoPoint], description: str) -> str:
+    """The chart in a page's colours."""
+    figure = _draw(points, {})
+    try:
+        return svg_text(figure, description)
+    finally:
+        plt.close(figure)
+
+
+def write_pareto_png(points: Sequence[ParetoPoint], path: Path) -> None:
+    """The chart as a picture on white."""
+    figure = _draw(points, LIGHT)
+    try:
+        with atomic_file(path) as part:
+            figure.savefig(part, format="png", dpi=DPI, facecolor="white")
+    finally:
+        plt.close(figure)
+
+
+def _draw(points: Sequence[ParetoPoint], colours: dict[str, str]) -> Any:
+    """A figure with a panel for each cost that some point has."""
+    shown: list[Cost] = [cost for cost in COSTS if any(getattr(point, cost) is not None for point in points)]
+    runners = sorted({point.runner for point in points})
+    style = {key: colours.get(value, value) if isinstance(value, str) else value for key, value in STYLE.items()}
+    with plt.rc_context({**style, "axes.grid.axis": "both"}):
+        figure, axes = plt.subplots(1, len(shown), figsize=(10.4, 4.4), squeeze=False, layout="constrained")
+        for axis, cost in zip(axes[0], shown, strict=True):
+            _panel(axis, points, cost, runners, colours)
+        handles: dict[str, Any] = {}
+        for axis in axes[0]:
+            handles |= {label: handle for handle, label in zip(*axis.get_legend_handles_labels(), strict=True)}
+        figure.legend(handles.values(), handles.keys(), loc="outside upper center", ncols=min(len(handles), 6))
+    return figure
+
+
+def _panel(
+    axis: Any, points: Sequence[ParetoPoint], cost: Cost, runners: Sequence[str], colours: dict[str, str]
+) -> None:
+    known = sorted((point for point in points if getattr(point, cost) is not None), key=lambda one: getattr(one, cost))
+    front = [point for point in known if cost not in point.dominated]
+    ink = colours.get(INK, INK)
+    axis.plot(
+        [getattr(point, cost) for point in front],
+        [100 * point.mean_ap for point in front],
+        color=ink,
+        linewidth=1.0,
+        linestyle=(0, (4, 3)),
+        zorder=1,
+    )
+    for point in known:
+        stand_in = SERIES[runners.index(point.runner) % len(SERIES)]
+        colour = colours.get(stand_in, stand_in)
+        axis.scatter(
+            [getattr(point, cost)],
+            [100 * point.mean_ap],
+            s=38,
+            facecolors="none" if cost in point.dominated else colour,
+            edgecolors=colour,
+            linewidths=1.5,
+            label=point.runner or "not said",
+            zorder=2,
+        )
+    for number, group in enumerate(_neighbours(known, cost)):
+        above = number % 2 == 0
+        axis.annotate(
+            "\n".join(point.name for point in group),
+            (getattr(group[0], cost), 100 * group[0].mean_ap),
+            xytext=(0, 7 if above else -7),
+            textcoords="offset points",
+            ha="center",
+            va="bottom" if above else "top",
+            fontsize=7,
+            color=ink,
+        )
+    axis.set_xscale("log")
+    axis.xaxis.set_major_locator(LogLocator(subs=(1, 2, 3, 5)))
+    axis.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.xaxis.set_minor_formatter(NullFormatter())
+    axis.margins(x=0.22, y=0.16)
+    axis.set_xlabel(COSTS[cost])
+    axis.set_ylabel("search mAP %")
+
+
+def _neighbours(points: Sequence[ParetoPoint], cost: Cost) -> list[list[ParetoPoint]]:
+    """Points, cheapest first, in groups that lie so close that their names would cover each other."""
+    span = max(point.mean_ap for point in points) - min(point.mean_ap for point in points)
+    groups: list[list[ParetoPoint]] = []
+    for point in points:
+        for group in groups:
+            first = group[0]
+            near = getattr(point, cost) <= NEAR_COST * getattr(first, cost)
+            if near and abs(point.mean_ap - first.mean_ap) <= NEAR_ACCURACY * span:
+                group.append(point)
+                break
+        else:
+            groups.append([point])
+    return groups
