@@ -23,7 +23,7 @@ from personsearch.core.errors import InputError
 from personsearch.core.manifest import HeldOutUnit, TrainingData, read_manifest
 from personsearch.core.recipe import StrictModel
 from personsearch.data import SearchDataset
-from personsearch.data.hold_out import HeldOutImages, HoldOut, RemainingImages, held_out_part, hold_out
+from personsearch.data.hold_out import HeldOutImages, HoldOut, find_held_out, hold_out
 from personsearch.data.readable import skipped_images_of
 from personsearch.evaluation import detection_scores
 
@@ -174,16 +174,7 @@ def choose_images(
             expected=f"--hold-out {wanted[0]:g} --seed {wanted[1]}, as its recipe: other images it has seen",
             remedy="leave both options out",
         )
-    held_out = hold_out(dataset, *wanted, skip_bad=facts.skip_bad)
-    rest = RemainingImages(dataset, held_out, skip_bad=facts.skip_bad)
-    if held_out_part(dataset, held_out) != entry.held_out or rest.person_count != entry.identities:
-        raise InputError(
-            f"holds out {len(held_out.images)} images, {rest.person_count} identities are left, with other labels than "
-            f"in training ({entry.held_out.images} images, {entry.identities} identities)",
-            where=f"{dataset.name}, split {split}",
-            expected="the data set that the model was trained on, unchanged",
-            remedy="restore it, or name a split for validation",
-        )
+    held_out, rest = find_held_out(dataset, entry, skip_bad=facts.skip_bad)
     return Chosen(held_out, seen=False, trained_people=frozenset(rest.person_ids.tolist()))
 
 

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from personsearch.core.errors import InputError
-from personsearch.core.manifest import HeldOutPart, HeldOutUnit
+from personsearch.core.manifest import HeldOutPart, HeldOutUnit, TrainingData
 from personsearch.core.seeding import rng_for
 from personsearch.data.composites import CompositeDataset
 from personsearch.data.mixed import MixedDataset
@@ -182,6 +182,35 @@ def held_out_part(dataset: SearchDataset, held_out: HoldOut) -> HeldOutPart:
         images=len(held_out.images),
         sha256=digest.hexdigest(),
     )
+
+
+def find_held_out(
+    dataset: SearchDataset, stated: TrainingData, *, skip_bad: bool = False
+) -> tuple[HoldOut, RemainingImages]:
+    """The images of a split that a model was trained without, and those that it was trained on.
+
+    Args:
+        dataset: the split.
+        stated: what the checkpoint or the manifest says about it; with ``held_out``.
+        skip_bad: as in the model's recipe.
+
+    Raises:
+        InputError: the split is not what it was in training.
+        ValueError: nothing was held out.
+    """
+    if stated.held_out is None:
+        raise ValueError(f"nothing of {stated.name} was held out")
+    held_out = hold_out(dataset, stated.held_out.share, stated.held_out.seed, skip_bad=skip_bad)
+    rest = RemainingImages(dataset, held_out, skip_bad=skip_bad)
+    if rest.held_out != stated.held_out or rest.person_count != stated.identities:
+        raise InputError(
+            f"{len(held_out.images)} images would be held out and {rest.person_count} identities left, other images or "
+            f"labels than in training ({stated.held_out.images} images, {stated.identities} identities)",
+            where=dataset.name,
+            expected="the data set that the model was trained on, unchanged",
+            remedy="restore it, or name a split for validation",
+        )
+    return held_out, rest
 
 
 def count_shared_files(dataset: SearchDataset, images: Sequence[int], other: SearchDataset) -> int:
