@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -198,3 +200,11 @@ def test_a_device_an_engine_does_not_run_on(tmp_path: Path, name: str, device: s
         pytest.skip(f"{name} is not installed")
     with pytest.raises(InputError, match=f"engine {name} does not run on {device}"):
         open_engine(stub.write_artifact(tmp_path), engine=name, device=device)  # type: ignore[arg-type]  # as typed
+
+
+def test_no_library_is_imported_before_its_engine_is_opened() -> None:
+    """Importing a GPU library can abort a process without a driver; OpenVINO alone costs half a second."""
+    modules = "machine, onnx_engine, openvino_engine, tensorrt_engine, cuda_memory, cuda_owner"
+    code = f"import sys; from personsearch.runtime import {modules}; print(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout.split()
+    assert not {"torch", "onnx", "openvino", "tensorrt", "tensorrt_rtx", "pycuda"} & set(loaded)
