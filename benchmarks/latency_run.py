@@ -153,9 +153,13 @@ def _scope(scope: str, processes: Sequence[ProcessRecord], first: Sequence[Proce
 
 
 def _ratio(scope: str, processes: Sequence[ProcessRecord], first: Sequence[ProcessRecord]) -> Quantile:
-    """In the innermost scope that both have: a device's copies have no counterpart on a processor."""
-    theirs = scope if all(scope in turn.times_ms for one in first for turn in one.turns) else "graph"
-    return ratio(_turn_medians(first, theirs), _turn_medians(processes, scope))
+    """In the same scope; where copies to a device have no counterpart, to the network as far as it was timed."""
+    known = [
+        name
+        for name in (scope, "graph", "transfers")
+        if all(name in turn.times_ms for one in first for turn in one.turns)
+    ]
+    return ratio(_turn_medians(first, known[0]), _turn_medians(processes, scope))
 
 
 def _turn_medians(processes: Sequence[ProcessRecord], scope: str) -> list[float]:

@@ -15,7 +15,7 @@ import numpy as np
 from personsearch.benchmarks.frame_feed import FrameFeed
 from personsearch.benchmarks.latency import settled
 from personsearch.benchmarks.latency_records import LatencyPlan, Opened, Turn
-from personsearch.benchmarks.named_systems import describe_runner
+from personsearch.benchmarks.named_systems import describe_runner, on_device
 from personsearch.benchmarks.own_process import peak_memory_mib
 from personsearch.benchmarks.systems import EngineSystem, SearchSystem
 from personsearch.core.detections import Detections
@@ -55,6 +55,7 @@ class TimedSystem:
         started = time.perf_counter()
         self._system = make(*arguments)
         opened = time.perf_counter()
+        self._runner = describe_runner(self._system)
         if plan.scenario == "stream" and not isinstance(self._system, EngineSystem):
             raise InputError(
                 "a stream runs artifacts",
@@ -84,7 +85,7 @@ class TimedSystem:
             count = max(_OFFLINE_FRAMES // self._plan.batch, 1) * self._plan.batch
             self._at_hand, _ = self._feed.take(count)
         return Opened(
-            runner=describe_runner(self._system),
+            runner=self._runner,
             sha256=self._system.sha256,
             open_ms=self._open_ms,
             first_ms=self._first_ms,
@@ -146,11 +147,8 @@ class TimedSystem:
         self._add_graph(turn, times)
 
     def _add_graph(self, turn: Turn, times: Sequence[StageTimes]) -> None:
-        whole = sum(one.infer_ms for one in times)
-        copies = [one.transfer_ms for one in times if one.transfer_ms is not None]
-        turn.add("graph", whole - sum(copies))
-        if copies:
-            turn.add("transfers", whole)
+        for scope, ms in inner_scopes(times, on_device=on_device(self._runner)).items():
+            turn.add(scope, ms)
 
     def _stream(self, frames: int) -> Turn:
         """One run of the stream over the source, at most ``frames`` of it."""
@@ -193,6 +191,18 @@ class TimedSystem:
     def _match(self, found: Sequence[Detections]) -> None:
         for detections in found:
             self._matcher.matches(self._matcher.similarities(detections))
+
+
+def inner_scopes(times: Sequence[StageTimes], *, on_device: bool) -> dict[str, float]:
+    """Milliseconds of the network alone and with copies, as far as its engine tells them apart.
+
+    On a device whose copies are not timed apart only the time with them is known.
+    """
+    whole = sum(one.infer_ms for one in times)
+    copies = [one.transfer_ms for one in times if one.transfer_ms is not None]
+    if copies:
+        return {"graph": whole - sum(copies), "transfers": whole}
+    return {"transfers": whole} if on_device else {"graph": whole}
 
 
 class _Stopwatch:

@@ -95,3 +95,8 @@ def describe_runner(system: SearchSystem) -> str:
 
         return f"torch {torch.__version__}, {torch.get_num_threads()} threads"
     return type(system).__name__
+
+
+def on_device(runner: str) -> bool:
+    """Whether frames are copied to a device, from what `describe_runner` says."""
+    return runner.startswith("tensorrt") or ", cuda" in runner

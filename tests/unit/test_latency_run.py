@@ -13,8 +13,10 @@ from runtime_stub import BLUE, RED, scene, walk, write_artifact, write_video
 from personsearch.benchmarks.frame_feed import FrameFeed, given_frames, made_frames
 from personsearch.benchmarks.latency_records import LatencyPlan, Opened, ProcessRecord, Turn
 from personsearch.benchmarks.latency_run import run_latency, summarise, turn_order
-from personsearch.benchmarks.named_systems import open_spec, parse_system, parse_systems
+from personsearch.benchmarks.latency_worker import inner_scopes
+from personsearch.benchmarks.named_systems import on_device, open_spec, parse_system, parse_systems
 from personsearch.core.errors import InputError
+from personsearch.runtime import StageTimes
 
 
 def test_each_system_has_every_place_and_both_neighbours_equally_often() -> None:
@@ -75,6 +77,19 @@ def test_a_scope_with_copies_is_compared_with_a_network_that_needs_none() -> Non
     assert found.scopes["graph"].times_faster.value == 8
     assert found.scopes["transfers"].times_faster.value == 4
     assert found.host_share == pytest.approx(0.4 / 2.4)  # copies are not the host's
+    _, host = summarise({"device": [device], "host": [record([9, 9], graph=8.0)]}, plan)
+    assert host.scopes["graph"].times_faster.value == 1 / 8
+
+
+def test_time_on_a_device_is_not_called_the_networks_alone() -> None:
+    apart = StageTimes(infer_ms=5.0, transfer_ms=2.0)
+    together = StageTimes(infer_ms=5.0)
+    assert inner_scopes([apart, apart], on_device=True) == {"graph": 6.0, "transfers": 10.0}
+    assert inner_scopes([together], on_device=True) == {"transfers": 5.0}
+    assert inner_scopes([together], on_device=False) == {"graph": 5.0}
+    assert on_device("tensorrt 10.3, GPU, pycuda")
+    assert on_device("onnxruntime 1.31, cuda, 2 threads")
+    assert not on_device("openvino 2026.4, cpu")
 
 
 def test_the_feed_goes_in_a_circle_and_back_to_its_start(tmp_path: Path) -> None:
