@@ -8,6 +8,7 @@ from typing import Any
 from rich.console import Console
 
 from personsearch.core.errors import InputError
+from personsearch.core.files import sha256_file
 from personsearch.core.manifest import TrainingData
 from personsearch.core.recipes import FasterRCNNRecipe, TrainRecipe
 from personsearch.data import SearchDataset, open_dataset, person_names_of
@@ -135,6 +136,7 @@ def start_model(
             check_held_out(read_checkpoint(origin), data[0], recipe, where=f"init_from {origin}", same=False)
             transfer = load_matching_weights(model, origin)
             facts["init_from"] = transfer.describe() or "every weight taken"
+            facts["init_from_sha256"] = sha256_file(origin)
             note = f"weights from {recipe.init_from}: {facts['init_from']}"
             Console(stderr=True, soft_wrap=True).print(note, markup=False, highlight=False)
     facts["parameters"] = sum(parameter.numel() for parameter in model.parameters())

@@ -26,7 +26,7 @@ class PlannedRun:
         name: of teacher or row.
         folder: where it trains.
         recipe: resolved; its teachers' paths are those of `teachers` and `files`.
-        teachers: runs that have to be finished first.
+        teachers: runs that have to be finished first: those that teach, and the one whose weights it starts from.
         files: teachers that are there already.
     """
 
@@ -98,21 +98,21 @@ class _Resolver:
         folder = self.out / "runs" / f"{name}-seed{seed}"
         if folder in self.made:
             return self.made[folder]
-        teachers: list[PlannedRun] = []
+        teachers: dict[Path, PlannedRun] = {}  # one may teach and lend its weights
         files: list[Path] = []
-        paths: dict[str, Path] = {}
-        for key, teacher in spec.teachers.items():
+
+        def checkpoint(teacher: str) -> Path:
             found = self._teacher(teacher, place)
             if isinstance(found, TeacherFile):
-                path = expand_path(found.file, where=place)
-                files.append(path)
-            else:
-                run = self.run(teacher, found, self.recipe.teacher_seed, (*below, name))
-                teachers.append(run)
-                path = run.checkpoint
-            paths[key] = path
-        recipe = self._recipe(name, spec, seed, paths, place)
-        self.made[folder] = PlannedRun(name, folder, recipe, tuple(teachers), tuple(files))
+                files.append(expand_path(found.file, where=place))
+                return files[-1]
+            run = self.run(teacher, found, self.recipe.teacher_seed, (*below, name))
+            return teachers.setdefault(run.folder, run).checkpoint
+
+        paths = {key: checkpoint(teacher) for key, teacher in spec.teachers.items()}
+        start = None if spec.starts_from is None else checkpoint(spec.starts_from)
+        recipe = self._recipe(name, spec, seed, paths, start, place)
+        self.made[folder] = PlannedRun(name, folder, recipe, tuple(teachers.values()), tuple(files))
         return self.made[folder]
 
     def _teacher(self, name: str, place: str) -> RunSpec | TeacherFile:
@@ -122,7 +122,9 @@ class _Resolver:
             raise InputError(f"no teacher `{name}`", where=place, expected=f"one of {', '.join(named)}")
         return named[name]
 
-    def _recipe(self, name: str, spec: RunSpec, seed: int, teachers: dict[str, Path], place: str) -> TrainRecipe:
+    def _recipe(
+        self, name: str, spec: RunSpec, seed: int, teachers: dict[str, Path], start: Path | None, place: str
+    ) -> TrainRecipe:
         scale = self.recipe.scale
         content = merged(merged(self._base(spec.base, place), scale.every), scale.of.get(spec.base, {}))
         if not teachers:
@@ -130,14 +132,21 @@ class _Resolver:
         content = merged(content, spec.changes)
         fixed: dict[str, Any] = {"name": f"{self.recipe.name}-{name}", "seed": seed}
         fixed["data"] = {"root": str(self.data_root), "split": scale.data.train}
+        if start is not None:
+            fixed["init_from"] = str(start)
         for key, path in teachers.items():
             block, _, leaf = key.rpartition(".")
             fixed = merged(fixed, {block: {leaf: str(path)}} if block else {leaf: str(path)})
         content = merged(content, fixed)
-        if not teachers:
-            return validate(TrainRecipe, content, where=place)
-        recipe = validate(DistillRecipe, content, where=place)
-        _check_knowledge(recipe, teachers, place)
+        recipe = validate(DistillRecipe if teachers else TrainRecipe, content, where=place)
+        if recipe.init_from is not None and start is None and "init_from" not in spec.changes:
+            raise InputError(
+                f"`init_from` is {recipe.init_from}, of the base recipe",
+                where=place,
+                expected="a teacher or row of this table under `starts_from`, or `init_from: null` under `changes`",
+            )
+        if isinstance(recipe, DistillRecipe):
+            _check_knowledge(recipe, teachers, place)
         return recipe
 
     def _base(self, name: str, place: str) -> dict[str, Any]:

@@ -42,6 +42,10 @@ class RunSpec(StrictModel):
         description="for each key of the recipe the teacher or row whose checkpoint it is; empty: trained from labels "
         "alone, without the base's blocks of knowledge",
     )
+    starts_from: str | None = Field(
+        default=None,
+        description="the teacher or row whose checkpoint the weights start from; none: as the base and its changes say",
+    )
 
     @model_validator(mode="after")
     def _main_teacher(self) -> RunSpec:

@@ -13,6 +13,7 @@ from pydantic import ValidationError
 from personsearch.benchmarks.ablation.plan import PlannedRun
 from personsearch.benchmarks.accuracy import AccuracyResult, EvaluationOptions, measure_accuracy
 from personsearch.benchmarks.flops import FlopsResult, count_model
+from personsearch.benchmarks.pairwise import PairSystem, measure_pairwise
 from personsearch.benchmarks.systems import TorchSystem
 from personsearch.core.errors import InputError
 from personsearch.core.files import sha256_file, write_json
@@ -21,6 +22,7 @@ from personsearch.core.recipes import DistillRecipe
 from personsearch.data import SearchDataset
 from personsearch.distill import run_distillation
 from personsearch.models.checkpoint import load_model
+from personsearch.models.query_guided import QueryGuided
 from personsearch.train import run_training
 from personsearch.train.record import previous_record
 from personsearch.train.run_folder import open_run_folder
@@ -79,7 +81,10 @@ def measure_run(run: PlannedRun, dataset: SearchDataset, *, split: str, file: Pa
     model, _ = load_model(run.checkpoint)
     flops = count_model(model, subject=run.label)
     system = TorchSystem(model.to("cuda" if torch.cuda.is_available() else "cpu"), sha256_file(run.checkpoint))
-    accuracy = measure_accuracy(system, dataset, name=run.label, split=split)
+    if isinstance(model, QueryGuided):
+        accuracy, _ = measure_pairwise(PairSystem(model, system.sha256), dataset, name=run.label, split=split)
+    else:
+        accuracy = measure_accuracy(system, dataset, name=run.label, split=split)
     figures = RunFigures(run=run.label, recipe_hash=recipe_hash(run.recipe), accuracy=accuracy, flops=flops)
     write_json(file, figures.model_dump(mode="json"))
     return figures
@@ -110,7 +115,7 @@ def read_figures(file: Path) -> RunFigures | None:
 def _check_teachers(run: PlannedRun, record: Mapping[str, Any]) -> None:
     """A teacher that was trained anew since then is another one: its student would not be of this table."""
     there = {path for teacher in run.teachers if (path := teacher.checkpoint).exists()} | set(run.files)
-    if not isinstance(run.recipe, DistillRecipe) or not there:
+    if not there:
         return
     found = {_sha256(path, path.stat().st_mtime_ns) for path in there}
     learned = {
@@ -119,7 +124,7 @@ def _check_teachers(run: PlannedRun, record: Mapping[str, Any]) -> None:
             ("teacher", "checkpoint_sha256"), ("detection_teacher", "checkpoint_sha256"), ("lookup_table", "sha256"),
         )
         if name in record
-    }  # fmt: skip
+    } | {record.get("init_from_sha256")}  # fmt: skip
     if not found <= learned:
         raise InputError(
             "learned from another teacher than the one that is there now",

@@ -132,6 +132,42 @@ def test_a_group_with_a_kind_is_replaced_as_a_whole() -> None:
     assert base["model"]["trunk"]["depth"] == 50, "the base is not changed"
 
 
+def test_a_row_starts_from_the_weights_of_another_run(tmp_path: Path) -> None:
+    rows = [
+        {"name": "first", "base": "b"},
+        {"name": "second", "base": "b", "starts_from": "first"},
+        {"name": "third", **STUDENT, "starts_from": "second"},
+    ]
+    planned = plan(table(tmp_path, rows=rows), seeds=[5])
+    second, third = (planned.runs[name][0] for name in ("second", "third"))
+    assert not isinstance(second.recipe, DistillRecipe), "weights are no teacher"
+    assert second.recipe.init_from == "out/runs/first-seed0/checkpoint.pt", "one start for all seeds"
+    assert third.recipe.init_from == "out/runs/second-seed0/checkpoint.pt"
+    assert [run.label for run in third.teachers] == ["big-seed0", "second-seed0"]
+    order = [run.label for run in planned.in_order()]
+    assert order.index("first-seed0") < order.index("second-seed0") < order.index("third-seed5")
+    assert "teaches itself" in refused(table(tmp_path, rows=[{"name": "row", "base": "b", "starts_from": "row"}]))
+    base = {**BASE, "init_from": "elsewhere.pt"}
+    path = table(tmp_path, rows=[{"name": "row", "base": "b"}], teachers={})
+    (tmp_path / "base.yaml").write_text(yaml.safe_dump(base))
+    assert "`init_from` is elsewhere.pt, of the base recipe" in refused(path)
+
+
+def test_qeeps_rows_start_from_oim_and_learn_from_its_table() -> None:
+    for name, start in (("kd_table1", "oim50"), ("kd_table3", "oim18")):
+        planned = plan(RECIPES / "ablation" / f"{name}.yaml", seeds=[0])
+        rows = [row.name for row in planned.rows if row.name.startswith("qeeps")]
+        assert len(rows) == 3
+        for row in rows:
+            run = planned.runs[row][0]
+            assert run.recipe.model.kind == "qeeps"
+            assert run.recipe.init_from == str(planned.runs[start][0].checkpoint)
+            assert run.recipe.data.images_per_identity == 2
+            block = run.recipe.lookup_table if isinstance(run.recipe, DistillRecipe) else None
+            assert (block is None) == (row in ("qeeps50", "qeeps18"))
+            assert block is None or block.lambda_oim == 0.1
+
+
 def test_bad_tables_are_one_line_before_anything_trains(tmp_path: Path) -> None:
     path = table(tmp_path)
     assert "no row `fd`; expected one of none, taught" in refused(path, rows=["fd"])
