@@ -175,11 +175,12 @@ def gate_threshold(answers: Iterable[Rows], score_threshold: float, frames: int)
     """The score from which detections are compared: the model's own threshold, or lower where it finds too few.
 
     An untrained model, or one on drawn scenes, may have nothing above its threshold; a gate without detections
-    proves nothing, so the best `ROWS_PER_FRAME` a frame on average are compared then.
+    proves nothing. Where there is less than one a frame, the best `ROWS_PER_FRAME` a frame on average are compared.
     """
     scores = np.sort(np.concatenate([rows.scores[rows.scores > 0] for rows in answers]))[::-1]
-    wanted = min(len(scores), ROWS_PER_FRAME * frames)
-    return score_threshold if wanted == 0 else float(min(score_threshold, scores[wanted - 1]))
+    if len(scores) == 0 or (scores >= score_threshold).sum() >= frames:
+        return score_threshold
+    return float(min(score_threshold, scores[min(len(scores), ROWS_PER_FRAME * frames) - 1]))
 
 
 def compare(

@@ -101,6 +101,8 @@ def test_the_threshold_falls_until_there_is_something_to_compare() -> None:
     assert gate_threshold([many], 0.5, frames=1) == 0.5
     assert gate_threshold([rows([0.3, 0.2])], 0.5, frames=1) == pytest.approx(0.2)
     assert gate_threshold([rows([0.0])], 0.5, frames=1) == 0.5
+    assert gate_threshold([rows([0.6]), rows([0.7, 0.2])], 0.5, frames=2) == 0.5
+    assert gate_threshold([rows([0.6]), rows([0.3, 0.2])], 0.5, frames=2) == pytest.approx(0.2)
 
 
 def test_drift_is_small_and_leaves_the_network_alone() -> None:
