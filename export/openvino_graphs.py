@@ -39,7 +39,8 @@ class OpenVinoGraphs:
     def query(self, frame: Frame, boxes: FloatArray) -> FloatArray:
         if self._query is None:
             return np.zeros((len(boxes), 0), np.float32)
-        return _run(self._query, frames=frame[None], boxes=boxes[None])["embeddings"][0]
+        embeddings: FloatArray = _run(self._query, frames=frame[None], boxes=boxes[None])["embeddings"][0]
+        return embeddings
 
 
 def _compile(core: Any, path: Path) -> Any:

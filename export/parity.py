@@ -51,7 +51,7 @@ class ReferenceAnswers:
     @property
     def embeds(self) -> bool:
         """Whether there are embeddings to compare; a plain detector has none."""
-        return self.query_embeddings[0].shape[1] > 0
+        return bool(self.query_embeddings[0].shape[1])
 
 
 @dataclass
