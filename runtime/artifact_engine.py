@@ -19,6 +19,7 @@ from personsearch.core.parity_notice import warn_of_failed_parity
 from personsearch.core.preprocess import Frame
 from personsearch.runtime.engine import StageTimes
 from personsearch.runtime.graph import Array, Graph, TensorSpec, check_graph
+from personsearch.runtime.split_graph import SplitGraph
 
 OpenGraph = Callable[[str, Path, bytes], Graph]
 """Makes a graph of its name, its file and that file's verified bytes."""
@@ -48,11 +49,15 @@ class ArtifactEngine:
         self._times = StageTimes()
         self._search: dict[int | None, Graph] = {}
         self._query: Graph | None = None
-        if "search" not in spec.graphs:
-            raise InputError("the manifest names no `search` graph", where=str(artifact), remedy="export it again")
+        wanted = ("scene", "person") if spec.layout == "split" else ("search",)
+        for name in wanted:
+            if name not in spec.graphs:
+                raise InputError(f"the manifest names no `{name}` graph", where=str(artifact), remedy="export it again")
         try:
+            if spec.layout == "split":
+                self._search[1] = self._open_split(open_graph)
             for name in spec.graphs:
-                if name == "search" or name.startswith("search.b"):
+                if name.startswith("search.b") or (name == "search" and spec.layout == "joined"):
                     self._add_search(name, open_graph)
                 elif name == "query":
                     self._query = self._open(name, open_graph)
@@ -140,7 +145,24 @@ class ArtifactEngine:
             )
         self._search[batch] = graph
 
+    def _open_split(self, open_graph: OpenGraph) -> Graph:
+        spec = self._manifest
+        scene, person = self._load("scene", open_graph), self._load("person", open_graph)
+        path = self._artifact / spec.graphs["person"].file
+        split = SplitGraph(scene, person, spec.score_threshold, path)
+        self._check(split, path, "search")
+        return split
+
     def _open(self, name: str, open_graph: OpenGraph) -> Graph:
+        graph = self._load(name, open_graph)
+        try:
+            self._check(graph, self._artifact / self._manifest.graphs[name].file, name)
+        except InputError:
+            graph.close()
+            raise
+        return graph
+
+    def _load(self, name: str, open_graph: OpenGraph) -> Graph:
         spec = self._manifest
         file = spec.graphs[name]
         path = self._artifact / file.file
@@ -149,7 +171,10 @@ class ArtifactEngine:
         if hashlib.sha256(content).hexdigest() != file.sha256:
             raise InputError("changed while it was read", where=str(path), remedy="export or copy the artifact again")
         require_self_contained(content, path)
-        graph = open_graph(name, path, content)
+        return open_graph(name, path, content)
+
+    def _check(self, graph: Graph, path: Path, name: str) -> None:
+        spec = self._manifest
         width, height = spec.preprocess.input_wh
         rows, dim, queries = spec.max_detections, spec.embedding_dim, spec.query_boxes
         if name == "query":
@@ -165,12 +190,7 @@ class ArtifactEngine:
                 "scores": TensorSpec("float32", (None, rows)),
                 "embeddings": TensorSpec("float32", (None, rows, dim)),
             }
-        try:
-            check_graph(graph, path, inputs=inputs, outputs=outputs)
-        except InputError:
-            graph.close()
-            raise
-        return graph
+        check_graph(graph, path, inputs=inputs, outputs=outputs)
 
     def _run_search(self, images: list[Frame]) -> list[tuple[FloatArray, FloatArray, FloatArray]]:
         rows: list[tuple[FloatArray, FloatArray, FloatArray]] = []
