@@ -224,11 +224,24 @@ def test_deployable_graph_equals_detect(second_nms_iou: float) -> None:
         np.testing.assert_allclose(embeddings[row, :count], expected.embeddings, atol=1e-4)
 
 
-def test_deployable_graph_keeps_fewer_rows_when_asked() -> None:
-    model = warmed(seqnet())
-    with torch.no_grad():
-        boxes, scores, embeddings = model.deployable(3)(frames(2))
-    assert (boxes.shape, scores.shape, embeddings.shape) == ((2, 3, 4), (2, 3), (2, 3, 12))
+@pytest.mark.parametrize("rows", [2, 6])
+def test_a_graph_of_fewer_rows_than_proposals_has_the_best_of_all(rows: int) -> None:
+    """Also where the second suppression removes one of the first head's best: the next one takes its row."""
+    model, made_room = warmed(seqnet(nms_iou=0.8, second_nms_iou=0.05)), 0
+    for seed in range(4):
+        images = frames(1, seed=seed)
+        with torch.no_grad():
+            boxes, scores, embeddings = (output[0] for output in model.deployable(rows)(images))
+        assert (boxes.shape, scores.shape, embeddings.shape) == ((rows, 4), (rows,), (rows, 12))
+        best = model.detect(images)[0][:rows]
+        np.testing.assert_allclose(scores[: len(best)], best.scores, atol=1e-5)
+        np.testing.assert_allclose(boxes[: len(best)], best.boxes_xyxy, atol=1e-2)
+        np.testing.assert_allclose(embeddings[: len(best)], best.embeddings, atol=1e-4)
+        assert not scores[len(best) :].any()
+        model.second_nms_iou = 1.0
+        made_room += not np.isin(model.detect(images)[0][:rows].scores, best.scores).all()
+        model.second_nms_iou = 0.05
+    assert made_room or rows == 2, "the second suppression took a row from one of the best"
 
 
 def test_query_graph_equals_embed() -> None:

@@ -157,12 +157,17 @@ class SequentialPart(PersonPart):
 
 
 class SequentialGraph(SearchGraph):
-    """As `SearchGraph`, with the second head between two non-maximum suppressions."""
+    """As `SearchGraph`, with the second head between two non-maximum suppressions.
+
+    The second one may drop any of the first head's people, so that all of them pass through the second head, however
+    few rows are asked for.
+    """
 
     person: SequentialPart
 
     def __init__(self, model: SeqNet, max_detections: int) -> None:
         super().__init__(model, max_detections)
+        self.rows, self.max_detections = max_detections, self.proposals  # of the second selection, and of the first
         self.second_nms_iou = model.second_nms_iou
 
     def forward(self, frames: Tensor) -> tuple[Tensor, ...]:
@@ -177,9 +182,9 @@ class SequentialGraph(SearchGraph):
         kept = fixed_nms(boxes, used.to(boxes.dtype), self.second_nms_iou)
         count = self.max_detections
         order = torch.arange(count, 0, -1, device=kept.device, dtype=kept.dtype) + kept * count
-        rank = order.topk(count, dim=1).indices
-        scores = scores.gather(1, rank) * kept.gather(1, rank)
+        rank = order.topk(self.rows, dim=1).indices
         embeddings = embeddings.reshape(*scores.shape, -1)
+        scores = scores.gather(1, rank) * kept.gather(1, rank)
         return gather_rows(boxes, rank), scores, gather_rows(embeddings, rank)
 
 
