@@ -129,6 +129,10 @@ def start_model(
             )
         model, _ = load_model(run_dir / CHECKPOINT_NAME)
     else:
+        if (part := data[0].held_out) is not None:
+            images = part.images + len(dataset)
+            note = f"held out by {part.unit}: {part.images} of {images} images; {person_count} identities are left"
+            Console(stderr=True, soft_wrap=True).print(note, markup=False, highlight=False)
         seed_torch(recipe.seed, "weights")
         model = build_model(recipe.model, recipe.preprocess, person_count)
         if recipe.init_from is not None:

@@ -57,6 +57,12 @@ def command(*arguments: object) -> str:
     return result.stdout
 
 
+def test_the_run_says_how_much_is_held_out(root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run_training(teacher_recipe(root, epochs=1, data=data_of(root)), tmp_path / "run")
+    told = f"held out by identities: 5 of {IMAGES} images; 4 identities are left"
+    assert told in capsys.readouterr().err
+
+
 def test_training_shows_nothing_of_what_is_held_out(root: Path, teacher: Path) -> None:
     whole = open_dataset(root, "train")
     held_out = hold_out(whole, SHARE, 0)
