@@ -88,6 +88,7 @@ def record_figures(result: SystemLatency, point: RooflinePoint | None) -> Figure
 def record_settings(report: LatencyReport, result: SystemLatency) -> dict[str, str]:
     """What the figures depend on."""
     plan = report.plan
+    point = next((one for one in report.roofline if one.system == result.system), None)
     settings = {
         "system": result.system,
         "runner": result.runner,
@@ -102,6 +103,8 @@ def record_settings(report: LatencyReport, result: SystemLatency) -> dict[str, s
         "threads": str(plan.threads or CHOICE),
         **report.state,
     }
+    if point is not None:
+        settings["products"] = point.work.precision
     if plan.scenario == "stream":
         settings["mode"] = plan.mode
         settings["sinks"] = "matches, detections" + (", annotated video" if plan.annotate else "")

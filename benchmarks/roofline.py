@@ -16,6 +16,7 @@ from pydantic import Field
 from personsearch.benchmarks.flops import count_path
 from personsearch.benchmarks.latency_records import SystemLatency
 from personsearch.benchmarks.machine_peaks import Library, MachinePeaks, library_of
+from personsearch.benchmarks.results import Result
 from personsearch.core.errors import InputError
 from personsearch.core.manifest import read_manifest
 from personsearch.core.recipe import StrictModel
@@ -108,4 +109,34 @@ def roofline(
         if library is not None and library in peaks and "graph" in result.scopes:
             graph_ms = result.scopes["graph"].p50.value / result.batch
             points.append(roofline_point(result.system, library, graph_ms, work[result.system], peaks[library]))
+    return points
+
+
+def recorded_points(results: Sequence[Result]) -> list[RooflinePoint]:
+    """The points of latency records that hold one; others are passed over."""
+    points = []
+    for result in results:
+        library, figures = library_of(result.settings.get("runner", "")), result.figures
+        if result.kind != "latency" or library is None or "share_of_peak" not in figures:
+            continue
+        flops, traffic, graph_ms = (figures[name].value for name in ("flops", "traffic", "graph_p50_ms"))
+        peak = figures["peak"].value
+        precision = result.settings["products"]
+        points.append(
+            roofline_point(
+                result.subject,
+                library,
+                graph_ms,
+                Work(flops=round(flops), traffic_bytes=round(traffic), precision=precision),
+                # Whichever of the two peaks counted for this precision is the one that was recorded.
+                MachinePeaks(
+                    library=library,
+                    threads=0,
+                    bytes_per_s=figures["bandwidth"].value,
+                    fp32_flops_per_s=peak,
+                    int8_ops_per_s=peak,
+                    array_mib=0,
+                ),
+            )
+        )
     return points

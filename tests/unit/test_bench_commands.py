@@ -106,11 +106,12 @@ def test_flops_of_a_recipe_with_an_unknown_key(tmp_path: Path) -> None:
 def test_latency_of_a_checkpoint_keeps_a_record(checkpoint: Path, tmp_path: Path) -> None:
     arguments = [
         "latency", f"{checkpoint}@eager", "--rounds", "3", "--restarts", "1", "--frames", "2", "--size", "96x64",
-        "--save", str(tmp_path / "results"),
+        "--save", str(tmp_path / "results"), "--plot", str(tmp_path / "roof.svg"),
     ]  # fmt: skip
     shown = CliRunner().invoke(app, arguments)
     assert shown.exit_code == 0
     assert "network alone" in shown.output
+    assert "run@eager" in (tmp_path / "roof.svg").read_text()
     (record,) = read_results(tmp_path / "results")
     assert (record.kind, record.subject) == ("latency", "run@eager")
     assert record.figures["frame_p50_ms"].unit == "ms"
@@ -132,6 +133,7 @@ def test_latency_of_a_checkpoint_keeps_a_record(checkpoint: Path, tmp_path: Path
         (["--batch", "4"], "in scenario single a frame comes alone"),
         (["--scenario", "multi", "--batch", "1,none"], "batch is `1,none`"),
         (["CHECKPOINT@openvino"], "`openvino` does not run a checkpoint"),
+        (["--no-roofline", "--plot", "roof.svg"], "a chart of the roofline without a roofline"),
     ],
 )
 def test_latency_refuses_before_it_times(checkpoint: Path, arguments: list[str], message: str) -> None:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import pytest
 
 from personsearch.benchmarks.machine_peaks import LIBRARIES, Library, MachinePeaks, PeakMeter, library_of
-from personsearch.benchmarks.roofline import Work, roofline_point
+from personsearch.benchmarks.report.roofline_chart import roofline_svg
+from personsearch.benchmarks.results import make_result
+from personsearch.benchmarks.roofline import Work, recorded_points, roofline_point
 
 PEAKS = MachinePeaks(
     library="onnxruntime", threads=2, bytes_per_s=10e9, fp32_flops_per_s=100e9, int8_ops_per_s=400e9, array_mib=64
@@ -53,3 +55,19 @@ def test_peaks_of_every_library(library: Library) -> None:
 )
 def test_the_library_of_a_runner(runner: str, expected: str | None) -> None:
     assert library_of(runner) == expected
+
+
+def test_a_record_holds_what_the_chart_needs() -> None:
+    work = Work(flops=10**9, traffic_bytes=10**8, precision="int8")
+    point = roofline_point("student", "onnxruntime", 20.0, work, PEAKS)
+    figures = {
+        "flops": (1e9, "FLOP"), "traffic": (1e8, "B"), "graph_p50_ms": (20.0, "ms"), "peak": (400e9, "FLOP/s"),
+        "bandwidth": (10e9, "B/s"), "share_of_peak": (point.share_of_peak, "share"),
+    }  # fmt: skip
+    settings = {"runner": "onnxruntime 1.31", "products": "int8"}
+    record = make_result("latency", "student", figures, settings=settings, arguments=["bench", "latency"])
+    bare = make_result("latency", "pair", {"graph_p50_ms": (9.0, "ms")}, settings=settings, arguments=["bench"])
+    assert recorded_points([record, bare]) == [point]
+    svg = roofline_svg([point], "Roofline")
+    assert "student, 12% of the peak" in svg
+    assert "onnxruntime, int8: 400 GFLOP/s, 10.0 GB/s" in svg

@@ -51,6 +51,7 @@ def latency(
     ] = "every",
     annotate: Annotated[bool, typer.Option(help="The stream writes its annotated video too.")] = False,
     roofline: Annotated[bool, typer.Option(help="Measure the machine's bandwidth and peak in the same run.")] = True,
+    plot: Annotated[Path | None, typer.Option(help="SVG file for the roofline's chart.")] = None,
     threads: Threads = None,
     save: Save = None,
     as_json: Json = False,
@@ -73,7 +74,9 @@ def latency(
     batches, size_wh = parse_batches(batch, scenario), parse_size(size)
     specs = parse_systems(models)
     with_roofline = roofline and scenario == "single"
-    _require(specs, with_roofline)
+    if plot is not None and not with_roofline:
+        raise InputError("a chart of the roofline without a roofline", remedy="leave `--plot` out, or time `single`")
+    _require(specs, with_roofline, with_chart=plot is not None)
     usual_rounds, turn = _ROUNDS[scenario]
     rounds = rounds or usual_rounds
     turn = min(turn, rounds)
@@ -97,6 +100,8 @@ def latency(
         report = measure_session(specs, supply, plan, batches=batches, with_roofline=with_roofline)
     if save is not None:
         _save(report, save)
+    if plot is not None:
+        _plot(report, plot)
     if as_json:
         typer.echo(json.dumps(report.model_dump(mode="json"), indent=2))
         return
@@ -105,14 +110,28 @@ def latency(
         typer.echo(roofline_text(report))
 
 
-def _require(specs: Mapping[str, SystemSpec], with_roofline: bool) -> None:
+def _require(specs: Mapping[str, SystemSpec], with_roofline: bool, *, with_chart: bool) -> None:
     if any(not spec.is_artifact for spec in specs.values()):
         require("torch", "train", "running a checkpoint")
+    if with_chart:
+        require("matplotlib", "train", "a chart")
     if with_roofline:
         try:
             require("onnx", "train", "the roofline")
         except InputError as error:
             raise InputError(error.what, remedy=f"{error.remedy}, or use `--no-roofline`") from None
+
+
+def _plot(report: LatencyReport, path: Path) -> None:
+    from personsearch.benchmarks.report.charts import standalone
+    from personsearch.benchmarks.report.roofline_chart import roofline_svg
+    from personsearch.core.files import atomic_file
+
+    if not report.roofline:
+        raise InputError("none of the models runs on a library whose peak is measured", where=str(path))
+    names = ", ".join(point.system for point in report.roofline)
+    with atomic_file(path) as part:
+        part.write_text(standalone(roofline_svg(report.roofline, f"Roofline with {names}")), encoding="utf-8")
 
 
 def _save(report: LatencyReport, folder: Path) -> None:
