@@ -163,6 +163,23 @@ def run_gate(
     }
 
 
+def merged(parity: dict[str, Any], more: dict[str, Any]) -> dict[str, Any]:
+    """A record with the candidates of another run of the gate added, each with the reference that it was held to.
+
+    Args:
+        parity: of the export, against the network in torch.
+        more: of engines that only open once the artifact is there, such as TensorRT's.
+    """
+    added = [{**report, "reference": more["reference"]} for report in more["candidates"]]
+    return {
+        **parity,
+        "passed": parity["passed"] and more["passed"],
+        "failures": [*parity["failures"], *more["failures"]],
+        "candidates": [*parity["candidates"], *added],
+        "not_run": list(dict.fromkeys([*parity["not_run"], *more["not_run"]])),
+    }
+
+
 def _open(candidates: Sequence[Candidate]) -> list[Graphs | str]:
     """Each candidate's graphs, or why its engine does not take them."""
     opened: list[Graphs | str] = []

@@ -40,9 +40,10 @@ personsearch parity FOLDER --run                                         # compa
 ```"""
 
 PARITY_WORDS = """\
-Every row is an engine at a precision against the network in torch, on the same frames. Matched: detections whose
-score and place no rounding decides. Same first: searches among the people of these frames that find the same person
-first; same first k: share of the first ranks that stay; rank tau: Kendall's over whole galleries, 1 for one order."""
+Every row is an engine at a precision against the network in torch, or against what the row names, on the same frames.
+Matched: detections whose score and place no rounding decides. Same first: searches among the people of these frames
+that find the same person first; same first k: share of the first ranks that stay; rank tau: Kendall's over whole
+galleries, 1 for one order."""
 
 
 def model_card(manifest: Manifest) -> str:

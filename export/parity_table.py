@@ -99,8 +99,9 @@ def _agreement_row(report: Mapping[str, Any]) -> tuple[str, ...]:
     if "compared" in report:
         settled = report["compared"] + report.get("unmatched", 0)
         matched = f"{report['compared']} of {settled}"
+    against = f" against {report['reference']}" if "reference" in report else ""
     return (
-        report["name"],
+        report["name"] + against,
         "passed" if report.get("passed") else "FAILED",
         matched,
         figure("iou", "min", ".4f"),

@@ -15,7 +15,8 @@ from personsearch.core.errors import InputError
 from personsearch.core.gate_recipe import GateRecipe
 from personsearch.core.manifest import HeldOutPart, TrainingData
 from personsearch.export.end_figures import EndFigures, LabelledImages, drops, labelled_images, measure_end_figures
-from personsearch.export.gate import DETECTOR, NO_LABELS, Candidate, Reference, gate_steps, run_gate
+from personsearch.export.gate import DETECTOR, NO_LABELS, Candidate, Reference, gate_steps, merged, run_gate
+from personsearch.export.parity_table import agreement_rows
 from personsearch.export.rows import Graphs
 
 
@@ -59,6 +60,18 @@ def test_the_report_says_what_was_looked_at_and_what_was_not() -> None:
     assert (report["scenes"], report["source_sizes"]) == ({"usual": IMAGES}, ["64x48"])
     assert report["end_figures"] is None
     assert report["not_run"] == ["abacus: not installed", NO_LABELS]
+
+
+def test_a_later_run_of_the_gate_can_only_add_to_the_verdict() -> None:
+    first, second = judge(KnownGraphs), judge(lambda: KnownGraphs(shifts_px=3))
+    both = merged(first, {**second, "reference": "onnxruntime fp32"})
+    assert not both["passed"]
+    assert both["failures"] == second["failures"]
+    assert [one.get("reference") for one in both["candidates"]] == [None, "onnxruntime fp32"]
+    assert both["not_run"] == first["not_run"]  # the same reasons, once
+    assert not merged(second, first)["passed"]
+    (_, row) = agreement_rows(both, "fp32")
+    assert row[0] == "engine-0 fp32 against onnxruntime fp32"
 
 
 def test_an_engine_that_refuses_the_graph_fails_alone() -> None:
