@@ -32,7 +32,7 @@ def synthesize(
     seed: Annotated[int, typer.Option(min=0, help="same seed, same bytes")] = 0,
     scale: Annotated[float, typer.Option(help="times the default number of frames and identities")] = 1.0,
 ) -> None:
-    """Generates a person-search data set with a train split, a test split of other people and cameras, and a video.
+    """Generate a person-search data set with a train split, a test split of other people and cameras, and a video.
 
     Example: personsearch data synthesize demo/data --seed 1 --scale 0.5
     """

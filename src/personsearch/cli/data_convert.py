@@ -47,7 +47,7 @@ def convert(
     quality: Annotated[int, typer.Option(min=1, max=100, help="JPEG quality of frames that are written")] = 95,
     as_json: Annotated[bool, typer.Option("--json", help="print the counts as JSON")] = False,
 ) -> None:
-    """Converts a data set to COCO, to this project's folder or to MOT; or labels and their video to images.
+    """Convert a data set to COCO, to this project's folder or to MOT; or labels and their video to images.
 
     COCO and back loses nothing: boxes, identities and their names, cameras, frame numbers, sizes, terms, protocols.
 
