@@ -11,10 +11,11 @@ from typing import Any
 import numpy as np
 
 from personsearch.core.engine_builder import build_engine
-from personsearch.core.engine_builds import build_command, engine_key
+from personsearch.core.engine_builds import build_command, engine_key, require_flavour
 from personsearch.core.engine_cache import EngineCache, EngineKey, EngineRecord, TensorRtName
 from personsearch.core.engine_tensorrt import TensorRt, load_tensorrt, numpy_dtype, require_gpu
 from personsearch.core.errors import InputError
+from personsearch.core.manifest import read_manifest
 from personsearch.runtime.artifact_engine import ArtifactEngine
 from personsearch.runtime.cuda_memory import CudaGraph, cuda_errors
 from personsearch.runtime.cuda_owner import CudaOwner
@@ -44,6 +45,7 @@ class TensorRtEngine(ArtifactEngine):
         rebuild: bool = False,
         cache: EngineCache | None = None,
     ) -> None:
+        require_flavour(read_manifest(artifact), artifact)
         api = load_tensorrt(library)
         driver = require_gpu(library, "run")
         place = cache or EngineCache()

@@ -113,6 +113,21 @@ def test_the_command_builds_and_lists(monkeypatch: pytest.MonkeyPatch, tmp_path:
     listed = CliRunner().invoke(app, ["list"]).stdout
     assert "search.onnx  tensorrt-rtx" in listed
     assert "any GPU of it" in listed
+    if probe_cuda().problem:
+        assert "does not run here: no CUDA driver" in listed
+    rows = json.loads(CliRunner().invoke(app, ["list", "--json"]).stdout)
+    assert [row["runs"] for row in rows] == [not row["problem"] for row in rows]
+
+
+def test_int8_for_cpus_is_refused_with_the_way_out(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("PERSON_SEARCH_CACHE", str(tmp_path / "cache"))
+    artifact = stub.write_artifact(tmp_path / "artifact", precision="int8", int8_flavour="u8s8")
+    arguments = ["build", str(artifact), "--engine", "tensorrt-rtx", "--compute-capability", "8.9"]
+    with pytest.raises(InputError) as caught:
+        open_engine(artifact, engine="tensorrt-rtx")
+    for refusal in (CliRunner().invoke(app, arguments).exception, caught.value):
+        assert "flavour u8s8, which is for CPUs; expected s8s8 for TensorRT; export with `--to tensorrt" in str(refusal)
+    assert not (tmp_path / "cache").exists()
 
 
 def test_an_export_builds_what_it_can_and_says_what_it_cannot(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from tensorrt_surface import MAGIC, SURFACES, Surface
 from personsearch.core import engine_builder, engine_tensorrt
 from personsearch.core.cuda_driver import CudaDriver
 from personsearch.core.engine_builder import build_engine, compile_graph
-from personsearch.core.engine_builds import engine_key
+from personsearch.core.engine_builds import engine_key, why_not_here
 from personsearch.core.engine_cache import BuildFlags, EngineCache, EngineRecord
 from personsearch.core.engine_tensorrt import TensorRt, load_tensorrt
 from personsearch.core.errors import InputError
@@ -245,3 +245,15 @@ def test_ctrl_c_during_a_build_stops_it(monkeypatch: pytest.MonkeyPatch, gpu: Cu
     with pytest.raises(KeyboardInterrupt):
         build(loaded(Surface("tensorrt-11.4"), monkeypatch), tmp_path)
     assert not (tmp_path / "engines").exists()
+
+
+def test_the_list_says_why_an_engine_does_not_run_here(
+    monkeypatch: pytest.MonkeyPatch, gpu: CudaDriver, tmp_path: Path
+) -> None:
+    record = build(loaded(Surface("tensorrt-10.3"), monkeypatch), tmp_path)
+    assert why_not_here(record, ORIN) == ""
+    assert why_not_here(record, CudaDriver(problem="no CUDA driver")) == "no CUDA driver"
+    nano = CudaDriver("12.6", ("Orin Nano",), "", ("8.7",))
+    assert why_not_here(record, nano) == "built on Orin, this GPU is Orin Nano"
+    loaded(Surface("tensorrt-10.16"), monkeypatch)
+    assert why_not_here(record, ORIN) == "built by tensorrt 10.3.0, here is 10.16.1.11"

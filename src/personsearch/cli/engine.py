@@ -21,9 +21,7 @@ def build(
     engine: Annotated[Literal["tensorrt", "tensorrt-rtx"], typer.Option(help="Whose engines.")],
     compute_capability: Annotated[
         list[str] | None,
-        typer.Option(
-            help="As 8.6; repeat for more. Only tensorrt-rtx builds for GPUs that are not here."
-        ),
+        typer.Option(help="As 8.6; repeat for more. Only tensorrt-rtx builds for GPUs that are not here."),
     ] = None,
     version_compatible: Annotated[
         bool, typer.Option("--version-compatible", help="Also for later TensorRT, up to the next major version.")
@@ -74,23 +72,29 @@ def build(
 
 @app.command("list")
 def list_(as_json: Json = False) -> None:
-    """List the engines in this machine's cache.
+    """List the engines in this machine's cache, and why one does not run here.
 
     Example: personsearch engine list
     """
+    from personsearch.core.cuda_driver import probe_cuda
+    from personsearch.core.engine_builds import why_not_here
     from personsearch.core.engine_cache import EngineCache
 
-    cache = EngineCache()
-    found = list(cache.records())
+    cache, driver = EngineCache(), probe_cuda()
+    found = [(folder, record, why_not_here(record, driver)) for folder, record in cache.records()]
     if as_json:
-        rows = [{"folder": str(folder), **record.model_dump(mode="json")} for folder, record in found]
+        rows = [
+            {"folder": str(folder), "runs": not problem, "problem": problem, **record.model_dump(mode="json")}
+            for folder, record, problem in found
+        ]
         typer.echo(json.dumps(rows, indent=2))
         return
-    for folder, record in found:
+    for folder, record, problem in found:
         key = record.key
         typer.echo(
             f"{record.graph}  {key.library} {key.version}  compute capability {key.compute_capability}  "
-            f"{key.gpu or 'any GPU of it'}  {record.engine_bytes / 1e6:.2f} MB  {record.built[:19]}  {folder.name}"
+            f"{key.gpu or 'any GPU of it'}  {record.engine_bytes / 1e6:.2f} MB  {record.built[:19]}  {folder.name}\n"
+            f"  {'does not run here: ' + problem if problem else 'runs here'}"
         )
     if not found:
         typer.echo(f"no engine in {cache.folder}")

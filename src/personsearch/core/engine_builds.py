@@ -15,10 +15,11 @@ from personsearch.core.engine_cache import (
     EngineRecord,
     TensorRtName,
     local_platform,
+    mismatches,
 )
 from personsearch.core.engine_tensorrt import TensorRt, load_tensorrt, require_gpu
 from personsearch.core.errors import InputError
-from personsearch.core.manifest import load_artifact
+from personsearch.core.manifest import Manifest, load_artifact
 from personsearch.core.onnx_file import require_self_contained
 
 
@@ -43,6 +44,7 @@ def build_artifact(
         InputError: not an artifact, the library or a GPU that it needs is missing, or it refuses a graph or an option.
     """
     manifest = load_artifact(artifact)
+    require_flavour(manifest, artifact)
     api = load_tensorrt(library)
     driver = probe_cuda()
     if not api.is_rtx:
@@ -89,6 +91,35 @@ def engine_key(
         graph_sha256=graph_sha256,
         flags=chosen,
     )
+
+
+def require_flavour(manifest: Manifest, artifact: Path) -> None:
+    """Refuses int8 graphs made for CPUs before TensorRT's parser does, which would not say what to do.
+
+    Raises:
+        InputError: activations are unsigned with a zero point (U8S8), which TensorRT has not.
+    """
+    if manifest.int8_flavour == "u8s8":
+        raise InputError(
+            "its int8 graphs are of flavour u8s8, which is for CPUs",
+            where=str(artifact),
+            expected="s8s8 for TensorRT",
+            remedy="export with `--to tensorrt --precision int8`, or use --engine onnxruntime or openvino",
+        )
+
+
+def why_not_here(record: EngineRecord, driver: CudaDriver) -> str:
+    """Why an engine of the cache cannot run on this machine now; empty where it can."""
+    if driver.problem:
+        return driver.problem
+    try:
+        api = load_tensorrt(record.key.library)
+    except InputError as error:
+        return str(error)
+    here = engine_key(api, driver.compute_capabilities[0], driver, record.key.graph_sha256)
+    if not here.gpu:
+        here = here.model_copy(update={"gpu": driver.devices[0]})
+    return "; ".join(mismatches(record.key, here))
 
 
 def build_command(artifact: Path, library: TensorRtName) -> str:
