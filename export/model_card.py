@@ -99,7 +99,15 @@ def _data(manifest: Manifest) -> str:
     if not manifest.training_data:
         return "The checkpoint names no training data."
     rows = [f"| {data.name} | {data.identities} | {data.terms} |" for data in manifest.training_data]
-    return "\n".join(["| trained on | identities | terms |", "|---|---|---|", *rows])
+    lines = ["| trained on | identities | terms |", "|---|---|---|", *rows]
+    for data in manifest.training_data:
+        if data.held_out is not None:
+            lines += [
+                "",
+                f"Training never showed {data.held_out.images} images of {data.name}, held out by {data.held_out.unit} "
+                f"(share {data.held_out.share:g}, seed {data.held_out.seed}); `personsearch calibrate` measures there.",
+            ]
+    return "\n".join(lines)
 
 
 def _size(manifest: Manifest) -> str:

@@ -10,7 +10,15 @@ import pytest
 
 from personsearch.core.errors import InputError
 from personsearch.core.files import sha256_file
-from personsearch.core.manifest import GraphFile, Manifest, TrainingData, graph_name, load_artifact, read_manifest
+from personsearch.core.manifest import (
+    GraphFile,
+    HeldOutPart,
+    Manifest,
+    TrainingData,
+    graph_name,
+    load_artifact,
+    read_manifest,
+)
 from personsearch.core.preprocess import Preprocess
 from personsearch.export import update_figures
 from personsearch.export.artifact import builder_versions, check_destination, graph_files, write_artifact
@@ -146,3 +154,11 @@ def test_batches_and_split_graphs_have_names_and_others_are_refused(graphs: Path
     for name in ("search.b0", "search.b04", "serach", "search.4", "../search"):
         with pytest.raises(ValueError, match="is none of search, query"):
             manifest({"search": one, name: one})
+
+
+def test_the_card_says_what_training_never_showed(graphs: Path) -> None:
+    part = HeldOutPart(share=0.2, seed=3, unit="cameras", groups=1, images=40, sha256="ab")
+    data = TrainingData(name="streets", terms="CC BY-NC 4.0", identities=7, held_out=part)
+    sentence = "Training never showed 40 images of streets, held out by cameras (share 0.2, seed 3)"
+    assert sentence in model_card(manifest(graph_files(graphs), training_data=(data,)))
+    assert "never showed" not in model_card(manifest(graph_files(graphs)))
