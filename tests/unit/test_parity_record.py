@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 import warnings
 from importlib.util import find_spec
 from pathlib import Path
@@ -196,3 +198,9 @@ def test_loading_a_failed_artifact_warns(artifact: Path) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         open_engine(artifact)
+
+
+def test_a_device_without_torch_can_compare_its_engines() -> None:
+    code = "import sys, personsearch.benchmarks.engine_parity, personsearch.cli.parity; print(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    assert not {"torch", "torchvision", "onnx", "scipy", "openvino"} & set(loaded)
