@@ -67,6 +67,11 @@ def dominators(points: Sequence[ParetoPoint], cost: Cost) -> dict[int, int]:
     return found
 
 
+def any_cost(points: Sequence[ParetoPoint]) -> bool:
+    """Whether there is anything to draw."""
+    return any(_known(point) for point in points)
+
+
 def pareto_titles() -> list[str]:
     """Of the columns of `pareto_rows`."""
     return ["", "precision", "run by", "input", "search mAP %", "detection AP %", *COSTS.values(), "beaten by"]

@@ -6,6 +6,8 @@ input is recorded while the pair runs on calibration frames.
 
 from __future__ import annotations
 
+import contextlib
+import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -116,7 +118,8 @@ def _by_nncf(path: Path, fed: Sequence[NDArray[np.float32]], out: Path) -> Path:
     batch = model.input(0).get_partial_shape()[0]
     rows = [row for images in fed for row in (images if batch.is_static and batch.get_length() == 1 else [images])]
     data = nncf.Dataset([row[None] if row.ndim == 3 else row for row in rows])
-    quantised = nncf.quantize(model, data, subset_size=len(rows))
+    with contextlib.redirect_stdout(sys.stderr):  # its progress must not stand in what --json prints
+        quantised = nncf.quantize(model, data, subset_size=len(rows))
     openvino.save_model(quantised, str(out), compress_to_fp16=False)
     return out
 

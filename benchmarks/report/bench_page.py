@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from html import escape
 
-from personsearch.benchmarks.pareto import COSTS, ParetoPoint, pareto_points, pareto_rows, pareto_titles
+from personsearch.benchmarks.pareto import COSTS, ParetoPoint, any_cost, pareto_points, pareto_rows, pareto_titles
 from personsearch.benchmarks.record_tables import (
     RecordTable,
     accuracy_table,
@@ -70,7 +70,7 @@ def _pareto_sections(groups: Mapping[str, Sequence[ParetoPoint]]) -> list[str]:
     sections = []
     for data, points in groups.items():
         chart = ""
-        if any(point.ms is not None or point.gflops is not None or point.joules is not None for point in points):
+        if any_cost(points):
             described = f"Search mAP against cost on {data}"
             chart = f'<figure class="chart">{pareto_svg(points, described)}<figcaption>Filled and joined: nobody is as '
             chart += "accurate at less cost. Hollow: beaten.</figcaption></figure>"

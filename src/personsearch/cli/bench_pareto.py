@@ -16,7 +16,7 @@ from personsearch.core.errors import InputError
 def pareto(
     results: Annotated[Path, typer.Option(help="Folder of JSON records.")] = Path("benchmarks/results"),
     out: Annotated[
-        Path | None, typer.Option(help="Folder for pareto.html and a pareto-N.png for each data set.")
+        Path | None, typer.Option(help="Folder for pareto.html and a pareto-N.png for each data set with a cost.")
     ] = None,
     as_json: Json = False,
 ) -> None:
@@ -27,7 +27,7 @@ def pareto(
 
     Example: personsearch bench pareto --out pareto
     """
-    from personsearch.benchmarks.pareto import pareto_points, pareto_rows, pareto_titles
+    from personsearch.benchmarks.pareto import any_cost, pareto_points, pareto_rows, pareto_titles
     from personsearch.benchmarks.results import read_results
 
     if not results.is_dir():
@@ -49,7 +49,8 @@ def pareto(
         with atomic_file(out / "pareto.html") as part:
             part.write_text(pareto_page(groups), encoding="utf-8")
         for number, points in enumerate(groups.values(), start=1):
-            write_pareto_png(points, out / f"pareto-{number}.png")
+            if any_cost(points):
+                write_pareto_png(points, out / f"pareto-{number}.png")
     if as_json:
         content = {data: [point.model_dump(mode="json") for point in points] for data, points in groups.items()}
         typer.echo(json.dumps(content, indent=2))
