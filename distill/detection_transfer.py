@@ -11,16 +11,20 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+MIN_MEAN_SQUARE = 1e-6
+"""A map of zeros has no size to divide by."""
 
-def hint_loss(student: Tensor, teacher: Tensor) -> Tensor:
+
+def hint_loss(student: Tensor, teacher: Tensor, *, relative: bool = False) -> Tensor:
     """Mean squared difference between two maps (equation 1).
 
     Printed is the sum. Over a map of 38 x 63 x 1024 values it would swamp every other loss at the printed weight of
-    0.5, so the mean is taken.
+    0.5, so the mean is taken. The mean still has the size of the teacher's squared activations, from 1 to hundreds.
 
     Args:
         student: ``(B, C, h, w)``, after the adaptation layer.
         teacher: the same shape; no gradient is taken through it.
+        relative: whether it is divided by the mean of the teacher's squares, so that answering 0 everywhere costs 1.
 
     Returns:
         A scalar; exactly 0, with a gradient path, where ``B`` is 0.
@@ -34,7 +38,9 @@ def hint_loss(student: Tensor, teacher: Tensor) -> Tensor:
         )
     if student.numel() == 0:
         return student.sum() * 0
-    return F.mse_loss(_wide(student), _wide(teacher.detach()))
+    wanted = _wide(teacher.detach())
+    loss = F.mse_loss(_wide(student), wanted)
+    return loss / wanted.square().mean().clamp(min=MIN_MEAN_SQUARE) if relative else loss
 
 
 class HintLoss(nn.Module):
@@ -46,10 +52,12 @@ class HintLoss(nn.Module):
     Args:
         student_channels: of the student's map.
         teacher_channels: of the teacher's.
+        relative: see `hint_loss`.
     """
 
-    def __init__(self, student_channels: int, teacher_channels: int) -> None:
+    def __init__(self, student_channels: int, teacher_channels: int, *, relative: bool = False) -> None:
         super().__init__()
+        self._relative = relative
         self.adaptation = nn.Conv2d(student_channels, teacher_channels, 1)
         nn.init.kaiming_normal_(self.adaptation.weight, nonlinearity="linear")
         if self.adaptation.bias is not None:
@@ -57,7 +65,7 @@ class HintLoss(nn.Module):
 
     def forward(self, student: Tensor, teacher: Tensor) -> Tensor:
         """``(B, C_s, h, w)`` and ``(B, C_t, h, w)`` to a scalar."""
-        return hint_loss(self.adaptation(student), teacher)
+        return hint_loss(self.adaptation(student), teacher, relative=self._relative)
 
 
 def soft_class_loss(

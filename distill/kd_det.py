@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -29,6 +30,7 @@ def detection_knowledge(
     proposals: bool,
     refinement: bool,
     lambda_hint: float,
+    hint_reduction: Literal["relative", "mean"],
     hint_taps: tuple[str, str],
     mu: float,
     temperature: float,
@@ -49,6 +51,7 @@ def detection_knowledge(
         proposals: whether the region proposal network's losses do.
         refinement: whether the second stage's do.
         lambda_hint: weight of the hint loss.
+        hint_reduction: ``relative`` or not, see `hint_loss`.
         hint_taps: names of the student's and of the teacher's map.
         mu: share of the labels' class losses, in [0, 1].
         temperature: of `soft_class_loss`.
@@ -66,8 +69,8 @@ def detection_knowledge(
     criteria: dict[str, Criteria] = {}
     weights: dict[str, float] = {}
     if hint:
-        width_s = _width(student, hint_taps[0], "student")
-        loss: TapLoss = _OnMaps(HintLoss(width_s, _width(teacher.model, hint_taps[1], "teacher")))
+        widths = _width(student, hint_taps[0], "student"), _width(teacher.model, hint_taps[1], "teacher")
+        loss: TapLoss = _OnMaps(HintLoss(*widths, relative=hint_reduction == "relative"))
         criteria["hint"] = Criteria(lambda_hint, {hint_taps: loss})
     soft: TapLoss = partial(
         _on_logits,

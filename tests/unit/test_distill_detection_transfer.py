@@ -37,6 +37,16 @@ def test_hint_equals_slow_twin() -> None:
     assert float(loss(student, teacher).detach()) == pytest.approx(total / count)
 
 
+def test_relative_hint_is_the_same_under_a_teacher_of_another_scale() -> None:
+    student, teacher = values(0, 2, 3, 4, 4), values(1, 2, 3, 4, 4, scale=15)
+    found = float(hint_loss(student, teacher, relative=True))
+    assert found == pytest.approx(float(hint_loss(student, teacher)) / float(teacher.square().mean()))
+    assert float(hint_loss(50 * student, 50 * teacher, relative=True)) == pytest.approx(found)
+    assert float(hint_loss(0 * student, teacher, relative=True)) == pytest.approx(1), "knowing nothing costs 1"
+    assert float(hint_loss(teacher, teacher, relative=True)) == 0
+    assert math.isfinite(float(hint_loss(student, 0 * teacher, relative=True)))
+
+
 def test_hint_trains_student_and_adaptation_but_not_the_teacher() -> None:
     student, teacher = values(0, 1, 2, 3, 3).float().requires_grad_(), values(1, 1, 4, 3, 3).float().requires_grad_()
     loss = HintLoss(2, 4)

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from personsearch.core.errors import InputError
+from personsearch.core.model_recipes import NaeRecipe, SeqNetRecipe
 from personsearch.core.preprocess import Preprocess
 from personsearch.core.recipe import validate
 from personsearch.core.recipes import DetectionTransferRecipe, FasterRCNNRecipe, OimRecipe
@@ -29,7 +30,10 @@ STUDENT_TRUNK = {"kind": "depthwise", "stem_channels": 4, "channels": [4, 6, 8],
 TEACHER_TRUNK = {"kind": "resnet_c4", "depth": 18, "width": 4}
 
 
-def build(kind: type[OimRecipe] | type[FasterRCNNRecipe], trunk: dict[str, Any], **changes: Any) -> SearchModel:
+Kind = type[OimRecipe] | type[FasterRCNNRecipe] | type[NaeRecipe] | type[SeqNetRecipe]
+
+
+def build(kind: Kind, trunk: dict[str, Any], **changes: Any) -> SearchModel:
     torch.manual_seed(0)
     recipe = validate(kind, {"trunk": trunk, **SMALL, **changes}, where="test")
     return build_model(recipe, Preprocess(input_wh=(64, 96)), PERSON_COUNT)
@@ -68,8 +72,10 @@ def step(made: DistillationTask) -> dict[str, Tensor]:
     return parts
 
 
-def test_parts_are_the_losses_at_the_students_anchors_and_rois() -> None:
-    made = task(temperature=4.0, background_weight=1.5, margin=0.1)
+@pytest.mark.parametrize(("reduction", "squared"), [("relative", True), ("mean", False)])
+def test_parts_are_the_losses_at_the_students_anchors_and_rois(reduction: str, squared: bool) -> None:
+    given_options = {"hint_reduction": reduction, "squared_temperature": squared}
+    made = task(temperature=4.0, background_weight=1.5, margin=0.1, **given_options)
     parts = step(made)
     torch.manual_seed(5)
     given = batch()
@@ -80,10 +86,12 @@ def test_parts_are_the_losses_at_the_students_anchors_and_rois() -> None:
     assert made.auxiliary is not None
     weight, bias = made.auxiliary.parameters()
     adapted = torch.nn.functional.conv2d(output.taps["feature.2"], weight, bias)
-    torch.testing.assert_close(parts["hint"], hint_loss(adapted, known["feature.2"]))
+    hint = hint_loss(adapted, known["feature.2"], relative=reduction == "relative")
+    torch.testing.assert_close(parts["hint"], hint)
     for stage in ("rpn", "rcn"):
         logits, deltas = f"{stage}_logits", f"{stage}_deltas"
-        expected = soft_class_loss(output.taps[logits], known[logits], temperature=4.0, background_weight=1.5)
+        options = {"temperature": 4.0, "background_weight": 1.5, "squared_temperature": squared}
+        expected = soft_class_loss(output.taps[logits], known[logits], **options)
         torch.testing.assert_close(parts[f"{stage}_soft"], expected)
         expected = bounded_box_loss(
             output.taps[deltas], known[deltas], output.targets[deltas], output.targets[f"{stage}_positive"], margin=0.1
@@ -116,6 +124,31 @@ def test_total_is_equation_3(hint: bool, proposals: bool, refinement: bool) -> N
             expected = expected + 0.4 * parts[f"{stage}_soft"] + 0.7 * parts[f"{stage}_bounded"]
     torch.testing.assert_close(parts["loss"], expected)
     assert (made.auxiliary is not None) == hint
+
+
+@pytest.mark.parametrize("kind", [NaeRecipe, SeqNetRecipe])
+@pytest.mark.parametrize("as_teacher", [False, True])
+def test_norm_aware_networks_learn_and_teach_too(kind: type[NaeRecipe] | type[SeqNetRecipe], as_teacher: bool) -> None:
+    """Both stages of NAE; of SeqNet the proposals and the second head, whose RoIs are the student's of the step."""
+    pupil = student() if as_teacher else build(kind, STUDENT_TRUNK, embedding_dim=8, queue_size=4)
+    teacher = build(kind, TEACHER_TRUNK, embedding_dim=6, queue_size=4) if as_teacher else detector()
+    made = task(pupil, teacher, margin=100.0)  # every person counts in the box losses
+    parts = step(made)
+    halved = {"rpn_class", "refine_class", "hint", "rpn_soft", "rcn_soft", "rpn_bounded", "rcn_bounded"}
+    expected = sum(value * (0.5 if name in halved else 1) for name, value in parts.items() if name != "loss")
+    torch.testing.assert_close(parts["loss"], expected)
+    assert ("first_class" in parts) == (kind is SeqNetRecipe and not as_teacher), "the labels' alone"
+    assert all(bool(torch.isfinite(part)) for part in parts.values())
+
+    for name, reached in (("rpn_soft", "subnet.class_logits."), ("rcn_soft", "head."), ("rcn_bounded", "head.")):
+        gradients = torch.autograd.grad(
+            step(made)[name], list(pupil.parameters()), allow_unused=True, materialize_grads=True
+        )
+        moved = {name for (name, _), one in zip(pupil.named_parameters(), gradients, strict=True) if one.any()}
+        assert any(name.startswith(reached) for name in moved), name
+        assert any(name.startswith("trunk.") for name in moved), name
+        assert not any(name.startswith("first.") for name in moved), "SeqNet's first head is not compared"
+    assert all(parameter.grad is None for parameter in teacher.parameters())
 
 
 def test_the_teacher_neither_learns_nor_is_saved() -> None:

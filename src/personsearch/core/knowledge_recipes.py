@@ -20,7 +20,12 @@ class DetectionTransferRecipe(StrictModel):
     hint: bool = Field(default=True, description="the scene feature follows the teacher's (equation 1)")
     proposals: bool = Field(default=True, description="classes and boxes of the region proposal network (equation 2)")
     refinement: bool = Field(default=True, description="classes and boxes of the second stage (equation 2)")
-    lambda_hint: float = Field(default=0.5, ge=0, description="weight of the hint loss, a mean over the map")
+    lambda_hint: float = Field(default=0.5, ge=0, description="weight of the hint loss")
+    hint_reduction: Literal["relative", "mean"] = Field(
+        default="relative",
+        description="mean: of the squared difference over the map, of the size of the teacher's squared activations; "
+        "relative: that over their mean, which is near 1 at first under any teacher (docs/adr/0014)",
+    )
     hint_taps: tuple[str, str] = Field(
         default=("feature.2", "feature.2"), description="student's and teacher's map of the hint; conv4 in the paper"
     )
@@ -29,7 +34,9 @@ class DetectionTransferRecipe(StrictModel):
     )
     temperature: float = Field(default=10.0, gt=0, description="divides both networks' class logits")
     squared_temperature: bool = Field(
-        default=False, description="times temperature squared, as Hinton does; the paper does not say so"
+        default=True,
+        description="times temperature squared, as Hinton does; the paper does not say so, and without it the soft "
+        "loss of temperature 10 hardly moves a student (docs/adr/0014)",
     )
     background_weight: float = Field(
         default=1.0, gt=0, description="of the background's term in the soft loss; Chen et al. take 1.5"
