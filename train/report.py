@@ -34,7 +34,9 @@ class RunReport:
         clear_leftovers(run_dir)
         previous = previous_record(run_dir) if step else {}
         self._started, self._wall_before_s = time.monotonic(), float(previous.get("wall_s", 0.0))
-        started_from = {name: previous[name] for name in ("init_from", "init_from_sha256") if name in previous}
+        started_from: dict[str, Any] = {
+            name: previous[name] for name in ("init_from", "init_from_sha256") if name in previous
+        }
         self._record = RunRecord(run_dir, identity, {**started_from, **facts})
         self._log = MetricsLog(run_dir, step=step, total_steps=total_steps)
         self._progress = StageProgress(f"{identity.kind} {identity.recipe.name}", total_steps - step)

@@ -109,7 +109,7 @@ class _Resolver:
             run = self.run(teacher, found, self.recipe.teacher_seed, (*below, name))
             return teachers.setdefault(run.folder, run).checkpoint
 
-        paths = {key: checkpoint(teacher) for key, teacher in spec.teachers.items()}
+        paths: dict[str, Path] = {key: checkpoint(teacher) for key, teacher in spec.teachers.items()}
         start = None if spec.starts_from is None else checkpoint(spec.starts_from)
         recipe = self._recipe(name, spec, seed, paths, start, place)
         self.made[folder] = PlannedRun(name, folder, recipe, tuple(teachers.values()), tuple(files))

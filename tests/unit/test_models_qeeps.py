@@ -12,7 +12,7 @@ from test_models import INPUT_WH, frames
 from test_models_oim import SMALL
 from torch import Tensor, nn
 
-from personsearch.benchmarks.flops import module_macs
+from personsearch.benchmarks.flops import count_model, module_macs
 from personsearch.benchmarks.pair_cost import count_pair
 from personsearch.core.errors import InputError
 from personsearch.core.model_recipes import OimRecipe, QeepsRecipe
@@ -322,6 +322,7 @@ def test_a_pair_costs_its_parts() -> None:
     assert found.person_macs == module_macs(model.person_module(), crop)
     assert found.similarity_macs == 2 * 16
     assert (found.people, found.macs) == (8, found.scene_macs + 9 * found.person_macs + 8 * 32)
+    assert count_model(model, subject="qeeps").pair == found
     torch.manual_seed(1)
     oim = OimRecipe.model_validate({**SMALL, "trunk": TRUNK})
     assert count_pair(build_model(oim, Preprocess(input_wh=INPUT_WH), 5)) is None

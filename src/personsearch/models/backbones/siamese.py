@@ -34,7 +34,7 @@ class SiameseTrunk(ResNetC4):
         super().__init__(**resnet, attention="none")
         self.levels = tuple(sorted(levels))
         for level in self.levels:
-            channels = (self._width << level) * self._block.expansion  # type: ignore[attr-defined]  # both blocks have it
+            channels = (self._width << level) * self._block.expansion
             setattr(self, f"qsse{level}", QuerySqueezeExcitation(channels, reduction=reduction, kind=gate))
 
     def forward(self, images: Tensor, taps: dict[str, Tensor], *, paired: bool = False) -> Tensor:

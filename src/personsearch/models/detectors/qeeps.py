@@ -82,7 +82,7 @@ class QEEPS(MemorySearch, QueryGuided):
         pairs = choose_queries(labels, (images.shape[2], images.shape[1]))
         feature, query_feature = self._pair(images, images[pairs.images], taps)
         logits, deltas = self.subnet(feature)
-        crops = self._pool(query_feature, list(pairs.boxes.split(1)))
+        crops = self._pool(query_feature, list(torch.split(pairs.boxes, 1)))
         guided = self.query_proposals(feature, crops)
         output = self._train(feature, logits, deltas, labels, taps, ranking=logits + guided)
         queries: Tensor = self.head(crops).raw_embedding  # (B, D)
@@ -146,7 +146,7 @@ class QEEPS(MemorySearch, QueryGuided):
     @torch.no_grad()
     def detect_pairs(self, images: Tensor, query_images: Tensor, query_boxes: Tensor) -> list[GuidedDetections]:
         feature, query_feature = self._pair(images, query_images, {})
-        crops = self._pool(query_feature, list(query_boxes.split(1)))
+        crops = self._pool(query_feature, list(torch.split(query_boxes, 1)))
         queries = F.normalize(self.head(crops).raw_embedding)
         logits, deltas = self.subnet(feature)
         answers = self._answers(feature, logits + self.query_proposals(feature, crops), deltas)

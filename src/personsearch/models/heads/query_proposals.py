@@ -45,5 +45,5 @@ class QueryProposalNet(nn.Module):
             crops: ``(B, C, p, p)`` the query's person in the map of its own image.
         """
         gates = self.gate(crops.mean(dim=(2, 3), keepdim=True))
-        logits = self.class_logits(F.relu(self.conv(feature * gates)))
+        logits: Tensor = self.class_logits(F.relu(self.conv(feature * gates)))
         return logits.permute(0, 2, 3, 1).reshape(len(logits), -1, 2)
