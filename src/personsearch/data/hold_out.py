@@ -237,9 +237,8 @@ def _files(dataset: SearchDataset, images: Sequence[int]) -> list[Path]:
 def _check_not_rendered(dataset: SearchDataset) -> None:
     if isinstance(dataset, CompositeDataset | MixedDataset):
         raise InputError(
-            "frames are rendered, and everybody stands in all of them",
+            "frames are rendered, and anybody may stand in any of them: no part of them can be held out",
             where=dataset.name,
-            expected="no hold_out with a composite specification",
             remedy="its split `validation` shows people and backgrounds that `train` never does",
         )
 
