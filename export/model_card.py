@@ -19,7 +19,7 @@ from personsearch.export.parity_table import (
 CARD_NAME = "MODEL_CARD.md"
 
 LIMITS = """\
-- Cosines and scores are not probabilities. The match threshold was set on the data named below; set it again on
+- Cosines and scores are not probabilities. The match threshold was set on the data named above; set it again on
   footage of the cameras in use, and let a person confirm a match before anyone acts on it.
 - It finds people by how they look, clothing above all: a change of clothes is a change of person, and two people
   in the same uniform may be one.
