@@ -40,7 +40,9 @@ def label(
         bool, typer.Option("--keep-going", help="Use what can be read of a source that is cut short.")
     ] = False,
     threads: Annotated[int | None, typer.Option(min=1, help="CPU threads of the engine.")] = None,
-    device: Annotated[Literal["cpu", "cuda"], typer.Option(help="Where the engine runs.")] = "cpu",
+    device: Annotated[
+        Literal["cpu", "cuda"] | None, typer.Option(help="Where it runs; default: the engine's own, mostly the CPU.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the counts as JSON.")] = False,
 ) -> None:
     """Propose boxes and track ids on a video, for correction in CVAT.
