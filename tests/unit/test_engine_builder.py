@@ -172,6 +172,15 @@ def test_rtx_builds_for_a_named_gpu_without_one(monkeypatch: pytest.MonkeyPatch,
     assert not any("timing" in call for call, _ in surface.calls)
 
 
+def test_an_engine_for_another_gpu_than_the_one_here_is_not_loaded(
+    monkeypatch: pytest.MonkeyPatch, gpu: CudaDriver, tmp_path: Path
+) -> None:
+    surface = Surface(RTX)
+    record = build(loaded(surface, monkeypatch), tmp_path, capability="8.9")
+    assert record.layer_report == ""
+    assert not any(call == "Runtime.deserialize_cuda_engine" for call, _ in surface.calls)
+
+
 def test_rtx_takes_the_gpu_that_is_here_where_it_has_no_name_for_it(
     monkeypatch: pytest.MonkeyPatch, gpu: CudaDriver, tmp_path: Path
 ) -> None:

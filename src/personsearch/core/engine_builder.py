@@ -74,7 +74,9 @@ def build_engine(api: TensorRt, content: bytes, key: EngineKey, cache: EngineCac
         dla_layers=compiled.dla_layers,
         warnings=compiled.warnings,
     )
-    report = _layer_report(api, compiled.engine, key.flags) if driver.devices else ""
+    # The inspector looks at a loaded engine, and one for another GPU does not load.
+    loads_here = key.compute_capability in driver.compute_capabilities[:1]
+    report = _layer_report(api, compiled.engine, key.flags) if loads_here else ""
     stored = cache.store(record, compiled.engine, report)
     if compiled.timings:
         cache.keep_timings(key, compiled.timings)
