@@ -11,6 +11,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from personsearch.core.detections import FloatArray
 from personsearch.core.engine_names import ENGINES, engine_name, require_library
 from personsearch.core.errors import InputError
@@ -45,7 +47,9 @@ class EngineGraphs:
         return Rows(found.boxes_xyxy, found.scores, found.embeddings)
 
     def query(self, frame: Frame, boxes: FloatArray) -> FloatArray:
-        """``(Q, D)`` embeddings of ``(Q, 4)`` boxes."""
+        """``(Q, D)`` embeddings of ``(Q, 4)`` boxes; D is 0 for a detector."""
+        if not self._engine.spec.embedding_dim:
+            return np.zeros((len(boxes), 0), np.float32)
         return self._engine.embed(frame, boxes)
 
 

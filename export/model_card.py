@@ -32,12 +32,12 @@ This network singles people out. Embeddings are personal data, and used to ident
 the sense of many laws (in the EU, Article 9 GDPR). Treat them as images: a stated purpose, a legal basis, short
 retention, access control, and a record of who searched for whom. Not for automatic decisions about people."""
 
-COMMANDS = """\
-```
+SEARCH_COMMAND = """\
 personsearch stream FOLDER --source VIDEO --query IMAGE --out RESULTS    # search a video or a camera
+"""
+COMMANDS = """\
 personsearch evaluate FOLDER DATASET                                     # measure it on labelled images
-personsearch parity FOLDER --run                                         # compare the engines of this machine
-```"""
+personsearch parity FOLDER --run                                         # compare the engines of this machine"""
 
 PARITY_WORDS = """\
 Every row is an engine at a precision against the network in torch, or against what the row names, on the same frames.
@@ -67,12 +67,18 @@ def model_card(manifest: Manifest) -> str:
 
 def _summary(manifest: Manifest) -> str:
     width, height = manifest.preprocess.input_wh
+    if manifest.embedding_dim:
+        what = (
+            "Person search in one network: it detects every person in a frame and gives each an embedding of "
+            f"{manifest.embedding_dim} numbers, to be compared by cosine."
+        )
+        matches = f", matches from cosine {manifest.match_threshold:g} on"
+    else:
+        what, matches = "A person detector: it finds every person in a frame and embeds nobody.", ""
     return (
-        f"Person search in one network: it detects every person in a frame and gives each an embedding of "
-        f"{manifest.embedding_dim} numbers, to be compared by cosine. Frames are letterboxed to {width}x{height}, BGR; "
-        f"at most {manifest.max_detections} people a frame; {manifest.precision}, ONNX opset {manifest.opset}. "
-        f"Detections count from score {manifest.score_threshold:g} on, matches from cosine "
-        f"{manifest.match_threshold:g} on.{branch_note(manifest)}"
+        f"{what} Frames are letterboxed to {width}x{height}, BGR; at most {manifest.max_detections} people a frame; "
+        f"{manifest.precision}, ONNX opset {manifest.opset}. Detections count from score "
+        f"{manifest.score_threshold:g} on{matches}.{branch_note(manifest)}"
     )
 
 
@@ -92,7 +98,8 @@ def _usage(manifest: Manifest) -> str:
         f"It was exported for the engine {manifest.engine}, layout {manifest.layout}, batches of "
         f"{', '.join(map(str, manifest.batches))}{flavour}; `--engine` names another."
     )
-    return f"{COMMANDS}\n\nFOLDER is the one that this file lies in. {made_for}"
+    commands = (SEARCH_COMMAND if manifest.embedding_dim else "") + COMMANDS
+    return f"```\n{commands}\n```\n\nFOLDER is the one that this file lies in. {made_for}"
 
 
 def _data(manifest: Manifest) -> str:

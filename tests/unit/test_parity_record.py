@@ -124,6 +124,13 @@ def test_the_card_of_an_older_manifest_still_renders(artifact: Path) -> None:
     assert "| onnxruntime fp32 | passed | 95 of 95 |" in card
 
 
+def test_the_card_of_a_detector_promises_no_search(artifact: Path) -> None:
+    card = model_card(read_manifest(artifact).model_copy(update={"embedding_dim": 0}))
+    assert "embeds nobody" in card
+    for words in ("cosine 0", "personsearch stream", "embedding of"):
+        assert words not in card
+
+
 def test_a_failed_artifact_says_so_wherever_it_is_loaded(artifact: Path) -> None:
     assert parity_notice(read_manifest(artifact)) is None
     many = {"passed": False, "failures": ["one", "two", "three"]}
