@@ -88,7 +88,9 @@ def count_path(path: Path) -> FlopsResult:
         return count_model(model, subject=path.stem)
     checkpoint = checkpoint_file(path)
     if checkpoint is None:
-        graph = load_artifact(path).graphs["search"]
+        graph = load_artifact(path).graphs.get("search")
+        if graph is None:
+            raise InputError("has no graph `search`", where=str(path), expected="an artifact of layout joined")
         return count_graph(path / graph.file, subject=system_name(path), sha256=graph.sha256)
     from personsearch.models.checkpoint import load_model
 

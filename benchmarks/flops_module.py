@@ -32,11 +32,11 @@ def trace_module(module: nn.Module, *inputs: Tensor) -> Trace:
     return recorder.trace(found)
 
 
-class _Recorder(TorchDispatchMode):
+class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's own __init_subclass__
     """Notes every operator on tensors that depend on the inputs."""
 
     def __init__(self, module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]  # torch's own
         self._held: list[Tensor] = []  # keeps storages alive: a freed one's address could come again
         self._weights = {_key(tensor): name for name, tensor in module.named_parameters()}
         self._weights |= {_key(tensor): name for name, tensor in module.named_buffers()}

@@ -51,7 +51,8 @@ def detection_ap(peer: Peer) -> float | None:
 
 def peers_record(report: PeersReport) -> tuple[Figures, dict[str, str]]:
     """One record of the whole run: figures as ``SYSTEM | PEOPLE | WHAT``, facts of each system as settings."""
-    plan, figures = report.plan, {}
+    plan = report.plan
+    figures: Figures = {}
     settings = {
         "people": ", ".join(map(str, plan.people)),
         "size": f"{plan.frame_wh[0]}x{plan.frame_wh[1]}",

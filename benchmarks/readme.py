@@ -11,9 +11,11 @@ from personsearch.benchmarks.record_tables import (
     accuracy_table,
     energy_table,
     flops_table,
+    gallery_table,
     latency_table,
     pareto_tables,
     peers_table,
+    roofline_table,
 )
 from personsearch.benchmarks.report.content import Row
 from personsearch.benchmarks.report.table import COLUMNS, MISSING
@@ -140,6 +142,8 @@ MAKERS: dict[str, Callable[[Sequence[Result]], str]] = {
     "pareto": _pareto,
     "peers": lambda results: _markdown(peers_table(results)),
     "latency": lambda results: _markdown(latency_table(results)),
+    "roofline": lambda results: _markdown(roofline_table(results)),
+    "gallery": lambda results: _markdown(gallery_table(results)),
     "energy": lambda results: _markdown(energy_table(results)),
     "flops": lambda results: _markdown(flops_table(results)),
     "accuracy": lambda results: _markdown(accuracy_table(results)),

@@ -119,6 +119,45 @@ def latency_table(results: Sequence[Result]) -> RecordTable | None:
     return RecordTable(titles, rows, [note], list(dict.fromkeys(commands)))
 
 
+def roofline_table(results: Sequence[Result]) -> RecordTable | None:
+    """Each timed system under the roof that its run measured; none without such records."""
+    from personsearch.benchmarks.roofline import recorded_points
+
+    points = recorded_points(results)
+    if not points:
+        return None
+    rows = [
+        [
+            point.system, point.library, point.work.precision, f"{point.work.flops / 1e9:.2f}",
+            f"{point.work.traffic_bytes / 1e6:.1f}", f"{point.graph_ms:.2f}", f"{point.flops_per_s / 1e9:.1f}",
+            f"{100 * point.share_of_peak:.0f}", f"{100 * point.share_of_bandwidth:.0f}", point.bound,
+        ]
+        for point in points
+    ]  # fmt: skip
+    titles = [
+        "", "library", "products", "GFLOP", "MB moved", "network ms", "GFLOP/s", "of the peak %", "of the bandwidth %",
+        "nearer roof",
+    ]  # fmt: skip
+    return RecordTable(titles, rows, ["peak and bandwidth are the machine's own, measured in the same run"])
+
+
+def gallery_table(results: Sequence[Result]) -> RecordTable | None:
+    """Time to find the nearest of a number of embeddings, by searcher; none without such records."""
+    records = [result for result in results if result.kind == "gallery"]
+    sizes = sorted({int(name.partition("_")[0]) for result in records for name in result.figures})
+    if not records:
+        return None
+    rows = [
+        [
+            result.subject,
+            *(_value(result, f"{size}_{what}", 3) for size in sizes for what in ("single_p50", "batch_p50")),
+        ]
+        for result in records
+    ]
+    titles = ["", *(f"{size:,} {what}, ms" for size in sizes for what in ("one", "batch"))]
+    return RecordTable(titles, rows, (), list(dict.fromkeys(result.command for result in records)))
+
+
 def energy_table(results: Sequence[Result]) -> RecordTable | None:
     """Joules a frame; none without such records."""
     records = [result for result in results if result.kind == "energy"]

@@ -12,15 +12,17 @@ from personsearch.benchmarks.record_tables import (
     accuracy_table,
     energy_table,
     flops_table,
+    gallery_table,
     latency_table,
     peers_table,
+    roofline_table,
 )
 from personsearch.benchmarks.report.pareto_chart import pareto_svg
 from personsearch.benchmarks.report.style import CSS
 from personsearch.benchmarks.results import Result
 
 NUMBER = re.compile(r"[-+.,/0-9 e–]*")
-TABLED = {"flops", "peers", "latency", "multi", "offline", "stream", "energy", "accuracy"}
+TABLED = {"flops", "peers", "latency", "multi", "offline", "stream", "energy", "accuracy", "gallery"}
 BENCH_CSS = """
 table.figures tbody th { text-align: left; white-space: nowrap; }
 table.figures thead tr th { text-align: left; white-space: normal; padding-bottom: 7px; }
@@ -50,7 +52,9 @@ def bench_page(results: Sequence[Result]) -> str:
     tables = {
         "Side by side": peers_table(results),
         "Latency": latency_table(results),
+        "Roofline": roofline_table(results),
         "Energy": energy_table(results),
+        "Gallery": gallery_table(results),
         "Operations, weights and memory": flops_table(results),
         "Accuracy": accuracy_table(results),
     }

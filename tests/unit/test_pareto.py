@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from personsearch.benchmarks.pareto import ParetoPoint, dominators, pareto_points
+from personsearch.benchmarks.record_tables import gallery_table, roofline_table
 from personsearch.benchmarks.report.bench_page import bench_page
 from personsearch.benchmarks.results import Result, make_result, write_result
 from personsearch.cli.bench import app
@@ -82,6 +83,27 @@ def test_records_of_the_same_weights_come_together() -> None:
         "personsearch bench accuracy small", "personsearch bench latency small@openvino",
         "personsearch bench flops small", "personsearch bench energy small",
     )  # fmt: skip
+
+
+def test_tables_of_every_kind_of_record() -> None:
+    roof = {
+        "frame_p50_ms": 5.0, "graph_p50_ms": 4.0, "flops": 8e9, "traffic": 4e7, "share_of_peak": 0.5,
+        "share_of_bandwidth": 0.2, "peak": 4e12, "bandwidth": 5e10,
+    }  # fmt: skip
+    rows = [
+        record("latency", "timed", roof, "e" * 64, runner="onnxruntime 1.31", products="fp32"),
+        record("gallery", "exact", {"1000_single_p50": 0.1, "1000_batch_p50": 2.0, "1000000_single_p50": 90.0}),
+    ]
+    roofline, gallery = roofline_table(rows), gallery_table(rows)
+    assert roofline is not None
+    assert roofline.rows == [
+        ["timed", "onnxruntime", "fp32", "8.00", "40.0", "4.00", "2000.0", "50", "20", roofline.rows[0][-1]]
+    ]
+    assert gallery is not None
+    assert gallery.titles[1:] == ["1,000 one, ms", "1,000 batch, ms", "1,000,000 one, ms", "1,000,000 batch, ms"]
+    assert gallery.rows == [["exact", "0.100", "2.000", "90.000", "–"]]
+    assert roofline_table([]) is None
+    assert gallery_table([]) is None
 
 
 def test_the_page_is_self_contained_and_escaped() -> None:
