@@ -85,7 +85,9 @@ def test_flops_of_a_recipe(tmp_path: Path) -> None:
     assert "1 MAC = 2 FLOPs" in shown.output
     assert "K = 4" in shown.output
     (figures,) = json.loads(CliRunner().invoke(app, ["flops", str(path), "--json"]).output)
-    assert figures["total_macs"] == figures["scene_macs"] + 4 * figures["person_macs"]
+    parts = figures["scene_macs"] + 4 * figures["person_macs"] + figures["selection_macs"]
+    assert figures["total_macs"] == parts == figures["total_flops"] // 2
+    assert figures["traffic_bytes"] > figures["peak_bytes"] > 0
 
 
 def test_flops_needs_models_or_the_papers(tmp_path: Path) -> None:
