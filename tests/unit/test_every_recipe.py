@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from importlib.resources import files
 from pathlib import Path
 
@@ -11,6 +12,8 @@ import yaml
 
 from personsearch.benchmarks.ablation.plan import plan_ablation
 from personsearch.benchmarks.ablation.recipe import load_ablation
+from personsearch.core.model_recipes import ModelRecipe
+from personsearch.core.preprocess import Preprocess
 from personsearch.core.recipe import load_recipe
 from personsearch.core.recipes import DistillRecipe, TrainRecipe
 from personsearch.models import build_model
@@ -24,17 +27,13 @@ RUNS = sorted(path for path in RECIPES.rglob("*.yaml") if path.parent.name not i
 TABLES = sorted((RECIPES / "ablation").glob("*.yaml"))
 
 
-def on_meta(recipe: TrainRecipe) -> RegionSearch:
+@cache  # many recipes differ in what is taught alone
+def check_network(recipe: ModelRecipe, preprocess: Preprocess) -> None:
+    """The network takes its input: a frame through what runs once a frame, two people through the rest."""
     with torch.device("meta"):
-        model = build_model(without_start_weights(recipe.model), recipe.preprocess, PERSON_COUNT)
+        model = build_model(without_start_weights(recipe), preprocess, PERSON_COUNT).eval()
     assert isinstance(model, RegionSearch)
-    return model
-
-
-def check_shapes(recipe: TrainRecipe) -> None:
-    """The recipe's network takes its input: a frame through what runs once a frame, two people through the rest."""
-    model = on_meta(recipe).eval()
-    width, height = recipe.preprocess.input_wh
+    width, height = preprocess.input_wh
     frame = torch.empty((1, height, width, 3), dtype=torch.uint8, device="meta")
     crops = torch.empty((2, *model.person_input_shape[1:]), device="meta")
     with torch.no_grad():
@@ -61,15 +60,15 @@ def load(path: Path) -> TrainRecipe:
 
 @pytest.mark.parametrize("path", RUNS, ids=lambda path: f"{path.parent.name}/{path.stem}")
 def test_a_run_s_network_takes_its_input(path: Path) -> None:
-    check_shapes(load(path))
+    recipe = load(path)
+    check_network(recipe.model, recipe.preprocess)
 
 
 @pytest.mark.parametrize("path", TABLES, ids=lambda path: str(path.stem))
 def test_a_table_s_networks_take_their_input(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Runs that differ in knowledge or seed alone have one network."""
     monkeypatch.setenv("PERSON_SEARCH_DATA", str(tmp_path))  # named by recipes, opened when a run begins
     planned = plan_ablation(load_ablation(path, ()), Path("out"), where=str(path), teachers_there=False)
-    networks = {(str(run.recipe.model), str(run.recipe.preprocess)): run.recipe for run in planned.in_order()}
-    assert networks
-    for recipe in networks.values():
-        check_shapes(recipe)
+    runs = planned.in_order()
+    assert runs
+    for run in runs:
+        check_network(run.recipe.model, run.recipe.preprocess)

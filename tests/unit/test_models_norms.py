@@ -17,8 +17,7 @@ from personsearch.core.recipe import validate
 from personsearch.core.recipes import TrainRecipe
 from personsearch.models import SearchModel, build_model
 from personsearch.models.backbones.branched import BranchedConv
-from personsearch.models.heads.norm_aware import RowNorm
-from personsearch.models.norms import group_norm
+from personsearch.models.norms import RowNorm, group_norm
 
 WIDTH, HEIGHT = 96, 64
 THIN = {"stem_channels": 8, "channels": [8, 16, 16, 24], "blocks": [1, 1, 1, 1], "neck_channels": 16}
@@ -110,6 +109,21 @@ def test_nae_keeps_the_batch_norms_that_its_score_is_made_of() -> None:
     left = batch_norms(build_model(recipe, Preprocess(input_wh=(WIDTH, HEIGHT)), 3))
     assert left
     assert all(isinstance(part, RowNorm) for part in left.values())
+
+
+@pytest.mark.parametrize("norm", ["batch", "group"])
+@pytest.mark.parametrize("people", [0, 1])
+def test_hdl_s_head_trains_on_a_batch_of_nobody_or_of_one(people: int, norm: str) -> None:
+    """Batch norm over one row has no statistics: torch would stop."""
+    model = network("depthwise", norm).train()
+    before = {name: value.clone() for name, value in model.head.norm_out.state_dict().items()}
+    output = model.head(torch.randn(people, *model.person_input_shape[1:], requires_grad=True))
+    loss = output.raw_embedding.square().sum() + output.class_logits.square().sum()
+    loss.backward()
+    assert bool(torch.isfinite(loss))
+    assert output.raw_embedding.shape == (people, 12)
+    after = model.head.norm_out.state_dict()
+    assert all(torch.equal(value, after[name]) for name, value in before.items()), "nothing was learnt of one row"
 
 
 @pytest.mark.parametrize(("inputs", "outputs", "stride", "groups"), [(8, 8, 1, 8), (8, 8, 2, 8), (8, 12, 1, 1)])

@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
-from torch import nn
+import torch.nn.functional as F
+from torch import Tensor, nn
 
 from personsearch.core.student_trunk import NormKind
 
@@ -13,6 +14,19 @@ NormMaker = Callable[[int], nn.Module]
 """From a number of channels to a new norm."""
 GROUPS = 32
 """Wu and He, "Group Normalization", ECCV 2018."""
+
+
+class RowNorm(nn.BatchNorm1d):
+    """Batch norm over the RoIs ``(R, C)`` of a batch, which may be none or a single one.
+
+    Batch statistics of fewer than two rows do not exist: such a batch is normalised by the running statistics and
+    leaves them as they are, where torch would stop.
+    """
+
+    def forward(self, input: Tensor) -> Tensor:
+        if not self.training or len(input) > 1:
+            return super().forward(input)
+        return F.batch_norm(input, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps)
 
 
 def map_norm(kind: NormKind) -> NormMaker:
@@ -25,7 +39,7 @@ def row_norm(kind: NormKind) -> NormMaker:
 
     More groups would make the parts of a row equally long, and it is their lengths that tell people apart.
     """
-    return _layer_norm if kind == "group" else nn.BatchNorm1d
+    return _layer_norm if kind == "group" else RowNorm
 
 
 def group_norm(channels: int) -> nn.GroupNorm:

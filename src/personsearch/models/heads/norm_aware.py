@@ -5,25 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from personsearch.models.heads.person_head import PersonOutput
+from personsearch.models.norms import RowNorm
 
 INIT_STD = 0.01
-
-
-class RowNorm(nn.BatchNorm1d):
-    """Batch norm over the RoIs ``(R, C)`` of a batch, which may be none or a single one.
-
-    Batch statistics of fewer than two rows do not exist: such a batch is normalised by the running statistics and
-    leaves them as they are, where torch would stop.
-    """
-
-    def forward(self, input: Tensor) -> Tensor:
-        if not self.training or len(input) > 1:
-            return super().forward(input)
-        return F.batch_norm(input, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps)
 
 
 class NormAwareEmbedding(nn.Module):

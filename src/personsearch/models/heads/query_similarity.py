@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from personsearch.models.heads.norm_aware import RowNorm
+from personsearch.models.norms import RowNorm
 
 
 class QuerySimilarityNet(nn.Module):
