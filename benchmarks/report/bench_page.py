@@ -18,8 +18,10 @@ from personsearch.benchmarks.record_tables import (
     roofline_table,
 )
 from personsearch.benchmarks.report.pareto_chart import pareto_svg
+from personsearch.benchmarks.report.roofline_chart import roofline_svg
 from personsearch.benchmarks.report.style import CSS
 from personsearch.benchmarks.results import Result
+from personsearch.benchmarks.roofline import RooflinePoint, recorded_points
 
 NUMBER = re.compile(r"[-+.,/0-9 e–]*")
 TABLED = {"flops", "peers", "latency", "multi", "offline", "stream", "energy", "accuracy", "gallery"}
@@ -62,6 +64,8 @@ def bench_page(results: Sequence[Result]) -> str:
         *_pareto_sections(groups),
         *(_section(title, _table(table)) for title, table in tables.items() if table is not None),
     ]
+    if points := recorded_points(results):
+        sections.append(_section("Roofline", _roofline(points)))
     rest = [result for result in results if result.kind not in TABLED]
     if rest:
         sections.append(_section("Other records", "".join(_record(result) for result in rest)))
@@ -87,6 +91,12 @@ def _pareto_sections(groups: Mapping[str, Sequence[ParetoPoint]]) -> list[str]:
 
 def _everywhere(point: ParetoPoint) -> bool:
     return all(cost in point.dominated for cost in COSTS if getattr(point, cost) is not None)
+
+
+def _roofline(points: Sequence[RooflinePoint]) -> str:
+    described = f"Operations a second over operations a byte of {', '.join(point.system for point in points)}"
+    caption = "Lines: what the machine reached with each library in the same run. Points: one frame, network alone."
+    return f'<figure class="chart">{roofline_svg(points, escape(described))}<figcaption>{caption}</figcaption></figure>'
 
 
 def _table(table: RecordTable, beaten: Sequence[bool] | None = None) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from personsearch.benchmarks.machine_peaks import LIBRARIES, Library, MachinePeaks, PeakMeter, library_of
+from personsearch.benchmarks.report.bench_page import bench_page
 from personsearch.benchmarks.report.roofline_chart import roofline_svg
 from personsearch.benchmarks.results import make_result
 from personsearch.benchmarks.roofline import Work, recorded_points, roofline_point
@@ -71,3 +72,4 @@ def test_a_record_holds_what_the_chart_needs() -> None:
     svg = roofline_svg([point], "Roofline")
     assert "student, 12% of the peak" in svg
     assert "onnxruntime, int8: 400 GFLOP/s, 10.0 GB/s" in svg
+    assert "student, 12% of the peak" in bench_page([record, bare])
