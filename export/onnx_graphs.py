@@ -9,6 +9,7 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from personsearch.core.detections import FloatArray
+from personsearch.core.onnx_file import require_self_contained
 from personsearch.core.preprocess import Frame
 from personsearch.export.rows import Rows
 
@@ -44,7 +45,10 @@ def open_session(path: Path, *, optimised: bool = True) -> onnxruntime.Inference
     if not optimised:
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     options.log_severity_level = 3
-    return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    # The bytes, once it is known that they are all: a graph could name weights in any file of the machine.
+    content = path.read_bytes()
+    require_self_contained(content, path)
+    return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
 
 
 def run(session: onnxruntime.InferenceSession, **inputs: NDArray[np.generic]) -> list[FloatArray]:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from personsearch.core.detections import FloatArray
+from personsearch.core.onnx_file import require_self_contained
 from personsearch.core.preprocess import Frame
 from personsearch.export.rows import Rows
 
@@ -46,7 +47,9 @@ class OpenVinoGraphs:
 def _compile(core: Any, path: Path) -> Any:
     # A CPU with bfloat16 would otherwise round a float32 graph, and the gate would judge another network.
     options = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32"}
-    return core.compile_model(core.read_model(str(path)), "CPU", options).create_infer_request()
+    content = path.read_bytes()
+    require_self_contained(content, path)
+    return core.compile_model(core.read_model(content), "CPU", options).create_infer_request()
 
 
 def _run(request: Any, **inputs: Any) -> dict[str, FloatArray]:

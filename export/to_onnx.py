@@ -32,20 +32,22 @@ def write_search_graph(
     input_wh: tuple[int, int],
     opset: int,
     outputs: Sequence[str] = SEARCH_OUTPUTS,
+    batch: int = 1,
 ) -> None:
-    """Writes ``SearchModel.deployable()`` for a batch of one frame: ``frames`` to ``boxes, scores, embeddings``.
+    """Writes ``SearchModel.deployable()`` for frames in batches of B: ``frames`` to ``boxes, scores, embeddings``.
 
     Args:
-        module: uint8 ``(1, H, W, 3)`` to boxes ``(1, K, 4)``, scores ``(1, K)``, embeddings ``(1, K, D)``.
+        module: uint8 ``(B, H, W, 3)`` to boxes ``(B, K, 4)``, scores ``(B, K)``, embeddings ``(B, K, D)``.
         path: the file to write.
         input_wh: W and H in pixels.
         opset: ONNX operator set.
         outputs: names of what the module returns; a detector without embeddings has `DETECTION_OUTPUTS`.
+        batch: B, fixed in the graph.
 
     Raises:
         ValueError: the graph breaks a rule of `graph_problems`.
     """
-    _write(module, (_example_frames(input_wh),), path, ("frames",), outputs, opset)
+    _write(module, (_example_frames(input_wh, batch),), path, ("frames",), outputs, opset)
 
 
 def write_query_graph(
@@ -57,7 +59,7 @@ def write_query_graph(
     """
     width, height = input_wh
     boxes = torch.tensor([0.25 * width, 0.25 * height, 0.5 * width, 0.75 * height]).repeat(1, query_boxes, 1)
-    _write(module, (_example_frames(input_wh), boxes), path, ("frames", "boxes"), QUERY_OUTPUTS, opset)
+    _write(module, (_example_frames(input_wh, 1), boxes), path, ("frames", "boxes"), QUERY_OUTPUTS, opset)
 
 
 def graph_problems(path: Path) -> list[str]:
@@ -87,13 +89,13 @@ def graph_problems(path: Path) -> list[str]:
 def operator_counts(path: Path) -> dict[str, int]:
     """Nodes of a graph by operator, most frequent first."""
     counts: dict[str, int] = {}
-    for node in onnx.load(str(path)).graph.node:
+    for node in onnx.load(str(path), load_external_data=False).graph.node:
         counts[node.op_type] = counts.get(node.op_type, 0) + 1
     return dict(sorted(counts.items(), key=lambda item: -item[1]))
 
 
-def _example_frames(input_wh: tuple[int, int]) -> Tensor:
-    return torch.full((1, input_wh[1], input_wh[0], 3), 128, dtype=torch.uint8)
+def _example_frames(input_wh: tuple[int, int], batch: int) -> Tensor:
+    return torch.full((batch, input_wh[1], input_wh[0], 3), 128, dtype=torch.uint8)
 
 
 def _write(

@@ -58,7 +58,7 @@ def miniature() -> DemoSettings:
         teacher=smaller(standard.teacher),
         student=smaller(standard.student),
         control=smaller(standard.control),
-        export=ExportRecipe(gate=GateRecipe(frames=4), quantise=QuantiseRecipe(frames=4)),
+        export=ExportRecipe(gate=GateRecipe(frames=4), quantise=QuantiseRecipe(frames=4, min_frames=4)),
         latency_rounds=4,
         in_view_px=24.0,
         rankings=2,

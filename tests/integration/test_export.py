@@ -71,7 +71,7 @@ def test_int8_is_calibrated_gated_and_smaller(checkpoint: Path, artifact: Path, 
     # A network trained for five steps has no margin between people: this checks the road, not the accuracy.
     recipe = tmp_path / "int8.yaml"
     loose = {"min_matched": 0.3, "min_mean_cosine": 0.5}
-    content = {"precision": "int8", "quantise": {"frames": 4}, "gate": {"int8": loose}}
+    content = {"precision": "int8", "quantise": {"frames": 4, "min_frames": 4}, "gate": {"int8": loose}}
     recipe.write_text(yaml.safe_dump(content))
     out = tmp_path / "int8"
     result = export(checkpoint, "--out", out, "--recipe", recipe, "--calibration", data, "--json", *QUICK)
@@ -118,9 +118,17 @@ def test_bad_input_gets_one_line_and_leaves_nothing(checkpoint: Path, data: Path
     text.write_text("not a checkpoint")
     assert "no such checkpoint" in bad(tmp_path / "missing.pt", "--out", out)
     assert "cannot be read as a checkpoint" in bad(text, "--out", out)
-    assert "precision `fp8` is unknown" in bad(checkpoint, "--out", out, "--precision", "fp8")
+    assert "--precision: `fp8` is unknown" in bad(checkpoint, "--out", out, "--precision", "fp8")
     assert "int8 needs frames" in bad(checkpoint, "--out", out, "--precision", "int8")
     assert "notes.txt" in bad(checkpoint, "--out", out, "--calibration", text)
+    assert "--to: `coreml` is unknown" in bad(checkpoint, "--out", out, "--to", "coreml")
+    assert "`640` is not a size" in bad(checkpoint, "--out", out, "--size", "640")
+    assert "the nearest that works is 96x64" in bad(checkpoint, "--out", out, "--size", "99x65")
+    assert "`1;4` is not a list of batches" in bad(checkpoint, "--out", out, "--batch", "1;4")
+    assert "fp32 has no sensitivity" in bad(checkpoint, "--out", out, "--sensitivity")
+    few = bad(checkpoint, "--out", out, "--precision", "int8", "--calibration", data, "quantise.frames=8")
+    assert "calibration has 8 frames" in few
+    assert "at least 16" in few
     assert "unknown key `colour`" in bad(checkpoint, "--out", out, "colour=red")
     assert "max_detections is 99" in bad(checkpoint, "--out", out, "max_detections=99")
     assert "match threshold 2" in bad(checkpoint, "--out", out, "--match-threshold", "2")
@@ -133,4 +141,52 @@ def test_bad_input_gets_one_line_and_leaves_nothing(checkpoint: Path, data: Path
 def test_every_export_recipe_loads(path: Path) -> None:
     from personsearch.cli.export import load_export_recipe
 
-    assert load_export_recipe(path, None, []).precision in path.stem
+    assert load_export_recipe(path, {}, []).precision in path.stem
+
+
+def test_options_stand_above_the_recipe_and_key_value_above_the_options(tmp_path: Path) -> None:
+    from personsearch.cli.export import load_export_recipe, option_changes
+
+    path = tmp_path / "recipe.yaml"
+    path.write_text("precision: int8\nmax_detections: 9\nbatches: [2]\n")
+    changes = option_changes("tensorrt", "fp16", "64x48", "8,4", 7, "auto")
+    recipe = load_export_recipe(path, changes, ["max_detections=5", "quantise.float_layers=[a.*]"])
+    assert (recipe.target, recipe.engine, recipe.precision, recipe.input_wh) == (
+        "tensorrt",
+        "tensorrt",
+        "fp16",
+        (64, 48),
+    )
+    assert (recipe.batches, recipe.max_detections, recipe.quantise.float_layers) == ((1, 4, 8), 5, ("a.*",))
+    assert recipe.int8_flavour is None
+    assert load_export_recipe(path, {"target": "tensorrt-rtx"}, []).int8_flavour == "s8s8"
+    assert load_export_recipe(path, {"target": "openvino"}, []).int8_flavour == "u8s8"
+    assert load_export_recipe(path, option_changes(None, None, None, None, None, None), []).batches == (1, 2)
+    assert option_changes(None, None, None, None, None, ".a.*, .b.*") == {"quantise.float_layers": [".a.*", ".b.*"]}
+
+
+def test_batches_sizes_and_half_precision_for_tensorrt_in_one_artifact(checkpoint: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    options = ["--to", "tensorrt", "--precision", "fp16", "--size", "128x96", "--batch", "1,2", "--max-detections", "5"]
+    result = export(checkpoint, "--out", out, *options, *QUICK)
+    assert result.exit_code == 0, result.output
+    assert "engines not built: " in result.output or "engine built" in result.output
+    manifest = load_artifact(out)
+    assert (manifest.engine, manifest.precision, manifest.batches) == ("tensorrt", "fp16", (1, 2))
+    assert manifest.preprocess.input_wh == (128, 96)
+    assert set(manifest.graphs) == {"search", "search.b2", "query"}
+    frames = np.random.default_rng(0).integers(0, 256, (2, 96, 128, 3), dtype=np.uint8)
+    both = onnxruntime.InferenceSession(str(out / "search.b2.onnx")).run(None, {"frames": frames})
+    single = onnxruntime.InferenceSession(str(out / "search.onnx"))
+    assert both[0].shape == (2, 5, 4)
+    for row in range(2):
+        for answer, expected in zip(both, single.run(None, {"frames": frames[row : row + 1]}), strict=True):
+            np.testing.assert_allclose(answer[row], expected[0], atol=0.05)
+
+
+def test_a_failed_gate_builds_and_writes_nothing_new(checkpoint: Path, tmp_path: Path) -> None:
+    result = export(
+        checkpoint, "--out", tmp_path / "out", "--precision", "fp16", "gate.fp16.max_score_difference=0.0", *QUICK
+    )
+    assert result.exit_code == 1
+    assert list(tmp_path.iterdir()) == []

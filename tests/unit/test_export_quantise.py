@@ -2,30 +2,46 @@
 
 from __future__ import annotations
 
-import shutil
+import tempfile
+from dataclasses import replace
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 import onnx
 import pytest
-from export_models import QUERY_BOXES, exported, scenes
+from export_models import PREPROCESS, QUERY_BOXES, ROWS, exported, scenes, tiny_model
 from onnx import numpy_helper
 
-from personsearch.core.recipes import QuantiseRecipe
-from personsearch.export.graphs import OnnxGraphs
-from personsearch.export.quantise import convolutions, quantise_graphs
-from personsearch.export.to_onnx import graph_problems
+from personsearch.core.export_recipes import QuantiseRecipe
+from personsearch.core.manifest import Int8Flavour
+from personsearch.export.graphs import OnnxGraphs, open_session, run
+from personsearch.export.quantise import Calibration, calibrate, convolutions, quantise_graph
+from personsearch.export.to_onnx import graph_problems, write_search_graph
+
+GRAPHS = ("search.onnx", "query.onnx")
+
+
+@lru_cache
+def calibration(method: str, rounding: str = "compensated") -> Calibration:
+    recipe = QuantiseRecipe(method=method, rounding=rounding)  # type: ignore[arg-type]  # the test's own words
+    return calibrate(exported("depthwise") / "search.onnx", scenes(4), recipe)
 
 
 @pytest.fixture(scope="module", params=["minmax", "entropy", "percentile"])
 def quantised(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return quantise(tmp_path_factory.mktemp(request.param), QuantiseRecipe(method=request.param))
+    return quantise(tmp_path_factory.mktemp(request.param), calibration(request.param), "u8s8")
 
 
-def quantise(folder: Path, recipe: QuantiseRecipe) -> Path:
-    for name in ("search.onnx", "query.onnx"):
-        shutil.copy(exported("depthwise") / name, folder / name)
-    quantise_graphs(folder / "search.onnx", folder / "query.onnx", scenes(4), recipe)
+@pytest.fixture(scope="module")
+def symmetric(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return quantise(tmp_path_factory.mktemp("s8s8"), calibration("minmax"), "s8s8")
+
+
+def quantise(folder: Path, calibration: Calibration, flavour: Int8Flavour) -> Path:
+    for name in GRAPHS:
+        source, patterns = exported("depthwise") / name, QuantiseRecipe().patterns
+        quantise_graph(source, folder / name, calibration, float_layers=patterns, flavour=flavour)
     return folder
 
 
@@ -100,8 +116,78 @@ def test_every_convolution_is_found_with_its_relu() -> None:
 
 
 def test_nothing_to_calibrate_on_or_to_quantise_is_refused(tmp_path: Path) -> None:
-    paths = exported("depthwise") / "search.onnx", exported("depthwise") / "query.onnx"
+    source = exported("depthwise") / "search.onnx"
     with pytest.raises(ValueError, match="at least one frame"):
-        quantise_graphs(*paths, [], QuantiseRecipe())
+        calibrate(source, [], QuantiseRecipe())
     with pytest.raises(ValueError, match="no convolution"):
-        quantise_graphs(*paths, scenes(1), QuantiseRecipe(float_layers=("*",)))
+        quantise_graph(source, tmp_path / "x", calibration("minmax"), float_layers=("*",), flavour="u8s8")
+    other = replace(calibration("minmax"), ranges={})
+    with pytest.raises(ValueError, match="was not calibrated"):
+        quantise_graph(source, tmp_path / "x", other, float_layers=(), flavour="u8s8")
+    assert not (tmp_path / "x").exists()
+
+
+def weights_of(path: Path) -> dict[str, np.ndarray]:
+    values = {item.name: numpy_helper.to_array(item) for item in onnx.load(str(path)).graph.initializer}
+    return {name: value for name, value in values.items() if name.endswith("weight_quantized")}
+
+
+def test_both_flavours_come_of_one_calibration_and_have_the_same_weights(quantised: Path, symmetric: Path) -> None:
+    ours, theirs = (weights_of(folder / "search.onnx") for folder in (quantise_once(), symmetric))
+    assert ours.keys() == theirs.keys()
+    assert ours
+    for name, weight in ours.items():
+        np.testing.assert_array_equal(weight, theirs[name])
+
+
+def quantise_once() -> Path:
+    folder = Path(tempfile.mkdtemp(dir=exported("depthwise").parent, prefix="u8s8-"))
+    return quantise(folder, calibration("minmax"), "u8s8")
+
+
+def test_the_symmetric_flavour_has_no_zero_points_no_integer_bias_and_rounds_only_what_convolutions_read(
+    symmetric: Path,
+) -> None:
+    for name in GRAPHS:
+        assert graph_problems(symmetric / name) == []
+        graph = onnx.load(str(symmetric / name)).graph
+        values = {item.name: numpy_helper.to_array(item) for item in graph.initializer}
+        by_output = producers(graph)
+        rounded = [node for node in graph.node if node.op_type in ("QuantizeLinear", "DequantizeLinear")]
+        assert rounded
+        for node in rounded:
+            assert values[node.input[2]].dtype == np.int8
+            assert not values[node.input[2]].any()
+        readers = {
+            node.op_type
+            for node in graph.node
+            for source in node.input
+            if source in by_output and by_output[source].op_type == "DequantizeLinear"
+        }
+        assert readers == {"Conv"}
+
+
+def test_a_rounded_weight_comes_back_to_the_step(symmetric: Path) -> None:
+    expected = calibration("minmax").weights
+    assert expected
+    found = {name.removeprefix("scene."): value for name, value in weights_of(symmetric / "search.onnx").items()}
+    compared = [name for name in expected if f"{name}_quantized" in found]
+    assert len(compared) == len(found)
+    for name in compared:
+        np.testing.assert_array_equal(found[f"{name}_quantized"], expected[name])
+
+
+def test_a_graph_of_another_batch_takes_the_same_weights_and_ranges(tmp_path: Path, quantised: Path) -> None:
+    module, path = tiny_model("depthwise").deployable(ROWS), tmp_path / "search.b2.onnx"
+    write_search_graph(module, path, input_wh=PREPROCESS.input_wh, opset=18, batch=2)
+    quantise_graph(path, path, calibration("minmax"), float_layers=QuantiseRecipe().patterns, flavour="u8s8")
+    single = quantise_once()
+    assert graph_problems(path) == []
+    assert rounded_inputs(path) == rounded_inputs(single / "search.onnx")
+    frames = np.stack(scenes(2))
+    boxes, scores, embeddings = run(open_session(path), frames=frames)
+    for row, frame in enumerate(frames):
+        expected = OnnxGraphs(single).search(frame)
+        np.testing.assert_allclose(scores[row], expected.scores, atol=1e-5)
+        np.testing.assert_allclose(boxes[row], expected.boxes, atol=1e-2)
+        np.testing.assert_allclose(embeddings[row], expected.embeddings, atol=1e-4)

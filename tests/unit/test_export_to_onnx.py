@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,9 @@ from export_models import QUERY_BOXES, ROWS, TRUNKS, exported, scenes, tiny_mode
 from onnx import TensorProto, helper
 from torch import Tensor, nn
 
-from personsearch.export.graphs import OnnxGraphs, TorchGraphs
+from personsearch.core.errors import InputError
+from personsearch.export.graphs import OnnxGraphs, TorchGraphs, open_session
+from personsearch.export.openvino_graphs import OpenVinoGraphs
 from personsearch.export.to_onnx import (
     FORBIDDEN_OPERATORS,
     graph_problems,
@@ -139,3 +142,9 @@ def test_weights_in_another_file_are_a_problem(tmp_path: Path) -> None:
     model = onnx.load(str(exported("depthwise") / "query.onnx"))
     onnx.save(model, str(tmp_path / "split.onnx"), save_as_external_data=True, location="weights.bin", size_threshold=0)
     assert graph_problems(tmp_path / "split.onnx") == ["weights lie in another file"]
+    for opener in (open_session, OpenVinoGraphs):
+        folder = tmp_path / "artifact"
+        folder.mkdir(exist_ok=True)
+        shutil.copy(tmp_path / "split.onnx", folder / "search.onnx")
+        with pytest.raises(InputError, match="another file, which no hash covers"):
+            opener(folder / "search.onnx" if opener is open_session else folder)

@@ -55,7 +55,7 @@ class QuantiseRecipe(StrictModel):
     method: Literal["minmax", "entropy", "percentile"] = Field(
         default="percentile", description="how ranges are found; minmax spends its steps on long tails"
     )
-    percentile: float = Field(default=99.99, gt=50, le=100, description="of activations kept, for method percentile")
+    percentile: float = Field(default=99.999, gt=50, le=100, description="of activations kept, for method percentile")
     rounding: Literal["nearest", "compensated"] = Field(
         default="compensated",
         description="of weights; compensated: each one's error is made up for by those not rounded yet",

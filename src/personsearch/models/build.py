@@ -50,12 +50,13 @@ def build_model(recipe: ModelRecipe, preprocess: Preprocess, person_count: int) 
         InputError: the input size does not fit the trunk's stride, or pretrained weights cannot be had.
     """
     trunk: Trunk = build_siamese_trunk(recipe) if isinstance(recipe, QeepsRecipe) else _build_trunk(recipe)
-    for side in preprocess.input_wh:
-        if side % trunk.stride:
-            raise InputError(
-                f"preprocess.input_wh is {preprocess.input_wh}",
-                expected=f"multiples of {trunk.stride}, the trunk's stride",
-            )
+    if any(side % trunk.stride for side in preprocess.input_wh):
+        width, height = (max(1, round(side / trunk.stride)) * trunk.stride for side in preprocess.input_wh)
+        raise InputError(
+            f"preprocess.input_wh is {preprocess.input_wh}",
+            expected=f"multiples of {trunk.stride}, the trunk's stride",
+            remedy=f"the nearest that works is {width}x{height}",
+        )
     if isinstance(recipe, HdlRecipe):
         return _build_hdl(recipe, trunk, preprocess, person_count)
     if isinstance(recipe, FasterRCNNRecipe):
