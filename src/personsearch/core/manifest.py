@@ -73,7 +73,7 @@ class Manifest(StrictModel):
     preprocess: Preprocess
     max_detections: int = Field(gt=0, description="K, rows of the search graph's outputs")
     query_boxes: int = Field(gt=0, description="Q, boxes of the query graph")
-    embedding_dim: int = Field(gt=0)
+    embedding_dim: int = Field(ge=0, description="D; 0 for a detector: no embeddings, and no query graph")
     score_threshold: float = Field(ge=0, le=1, description="detections below it are not reported")
     match_threshold: float = Field(ge=-1, le=1, description="cosine above which a detection is reported as the query")
     precision: Literal["fp32", "fp16", "int8"]
