@@ -27,9 +27,8 @@ from personsearch.export.gate_frames import GateFrame
 from personsearch.export.lowering import (
     FloatGraphs,
     calibrated,
-    float_graph_steps,
+    graph_steps,
     lower,
-    lowering_steps,
     write_float_graphs,
 )
 from personsearch.export.quantise import Calibration
@@ -188,7 +187,7 @@ def _lower(
     """Writes the artifact's graphs into ``folder``, the float32 ones into a folder in it."""
     originals = folder / "float"
     originals.mkdir()
-    steps = float_graph_steps(recipe, embeds=model.embedding_dim > 0) + lowering_steps(recipe, len(frames.calibration))
+    steps = graph_steps(recipe, len(frames.calibration), embeds=model.embedding_dim > 0)
     with StageProgress(f"export {recipe.precision}", steps) as progress:
 
         def advance(note: str) -> None:

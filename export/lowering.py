@@ -41,9 +41,10 @@ class FloatGraphs:
         return [self.folder / "search.onnx", *others]
 
 
-def float_graph_steps(recipe: ExportRecipe, *, embeds: bool) -> int:
-    """How often `write_float_graphs` calls ``advance``."""
-    return len(recipe.batches) + embeds
+def graph_steps(recipe: ExportRecipe, frames: int, *, embeds: bool) -> int:
+    """How often `write_float_graphs` and `calibrated` together call ``advance``."""
+    calibrating = calibration_steps(frames, recipe.quantise) if recipe.precision == "int8" else 0
+    return len(recipe.batches) + embeds + calibrating
 
 
 def write_float_graphs(
@@ -75,11 +76,6 @@ def write_float_graphs(
     if recipe.precision == "int8" and recipe.quantise.equalise:
         equalise_graphs(graphs.paths)
     return graphs
-
-
-def lowering_steps(recipe: ExportRecipe, frames: int) -> int:
-    """How often `lower` calls ``advance``."""
-    return calibration_steps(frames, recipe.quantise) if recipe.precision == "int8" else 1
 
 
 def lower(

@@ -78,7 +78,8 @@ def steps_of(weight: Floats) -> Floats:
 def round_nearest(weight: Floats, steps: Floats) -> NDArray[np.int8]:
     """Each tap to its nearest step."""
     shaped = steps.reshape(-1, *(1 for _ in weight.shape[1:]))
-    return np.clip(np.rint(weight / shaped), -STEPS, STEPS).astype(np.int8)
+    rounded: NDArray[np.int8] = np.clip(np.rint(weight / shaped), -STEPS, STEPS).astype(np.int8)
+    return rounded
 
 
 def round_compensated(weight: Floats, steps: Floats, second_moments: Doubles) -> NDArray[np.int8]:

@@ -96,8 +96,17 @@ class Sensitivity:
     reached: bool
 
     def plain(self) -> dict[str, Any]:
-        """For the manifest."""
-        return asdict(self)
+        """For the manifest and its card."""
+        return {
+            "measure": self.measure,
+            "measured_on": self.measured_on,
+            "float32": asdict(self.reference),
+            "all_int8": asdict(self.all_int8),
+            "points_that_a_block_alone_costs": {row.block: row.drop for row in self.rows},
+            "float_layers": list(self.float_layers),
+            "with_them": asdict(self.chosen),
+            "reached": self.reached,
+        }
 
 
 def blocks_of(weights: Sequence[str], by: str) -> dict[str, tuple[str, ...]]:
