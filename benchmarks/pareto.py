@@ -6,6 +6,7 @@ Only systems that were scored on the same data are compared. A record of `peers`
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Literal
@@ -69,7 +70,7 @@ def dominators(points: Sequence[ParetoPoint], cost: Cost) -> dict[int, int]:
 
 def any_cost(points: Sequence[ParetoPoint]) -> bool:
     """Whether there is anything to draw."""
-    return any(_known(point) for point in points)
+    return any((getattr(point, cost) or 0) > 0 for point in points for cost in COSTS)
 
 
 def pareto_titles() -> list[str]:
@@ -78,10 +79,10 @@ def pareto_titles() -> list[str]:
 
 
 def pareto_rows(points: Sequence[ParetoPoint]) -> list[list[str]]:
-    """The table's cells; the last says by whom and in which cost, and is empty for what nobody beats."""
+    """The table's cells, numbered as in the chart; the last says by whom and in which cost a point is beaten."""
     return [
         [
-            point.name,
+            f"{number} {point.name}",
             point.precision or MISSING,
             point.runner or MISSING,
             point.size or MISSING,
@@ -92,7 +93,7 @@ def pareto_rows(points: Sequence[ParetoPoint]) -> list[list[str]]:
             _number(point.joules, 3),
             "; ".join(f"{COSTS[cost].split()[0]}: {name}" for cost, name in point.dominated.items()),
         ]
-        for point in points
+        for number, point in enumerate(points, start=1)
     ]
 
 
@@ -242,4 +243,4 @@ def _marked(points: list[ParetoPoint]) -> list[ParetoPoint]:
 
 def _runner(text: str) -> str:
     """The library alone: versions and threads are in the record."""
-    return text.partition(",")[0].strip()
+    return re.split(r",| \d", text, maxsplit=1)[0].strip()
