@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import shutil
 import tempfile
 from functools import lru_cache
 from pathlib import Path
+from typing import Literal
 
 import torch
 from pydantic import TypeAdapter
 from torch import nn
 
+from personsearch.core.export_recipes import QuantiseRecipe
 from personsearch.core.model_recipes import ModelRecipe
 from personsearch.core.preprocess import Frame, Preprocess
 from personsearch.export.frames import drawn_frames
+from personsearch.export.half import halve_graph
+from personsearch.export.quantise import calibrate, quantise_graph
 from personsearch.export.to_onnx import DETECTION_OUTPUTS, SEARCH_OUTPUTS, write_query_graph, write_search_graph
 from personsearch.models import SearchModel, build_model
 
@@ -45,6 +50,7 @@ MODELS: dict[str, dict[str, object]] = {
     "seqnet": {"kind": "seqnet", **MEMORY},
 }  # fmt: skip
 KINDS = sorted(MODELS)
+Flavour = Literal["fp16", "u8s8", "s8s8"]
 
 _FOLDERS: list[tempfile.TemporaryDirectory[str]] = []  # removed when the test process ends
 
@@ -84,4 +90,20 @@ def exported(kind: str) -> Path:
     if model.embedding_dim:
         query = model.deployable_query(QUERY_BOXES)
         write_query_graph(query, folder / "query.onnx", input_wh=input_wh, query_boxes=QUERY_BOXES, opset=18)
+    return folder
+
+
+@lru_cache
+def rounded(kind: str, flavour: Flavour) -> Path:
+    """`exported`, in float16 or in one of int8's flavours."""
+    _FOLDERS.append(tempfile.TemporaryDirectory(prefix="every-model-"))
+    folder = Path(shutil.copytree(exported(kind), Path(_FOLDERS[-1].name) / flavour))
+    if flavour == "fp16":
+        for path in folder.glob("*.onnx"):
+            halve_graph(path)
+        return folder
+    recipe = QuantiseRecipe(frames=3, method="minmax", rounding="nearest")
+    calibration = calibrate(folder / "search.onnx", frames(3), recipe)
+    for path in folder.glob("*.onnx"):
+        quantise_graph(path, path, calibration, float_layers=recipe.patterns, flavour=flavour)
     return folder

@@ -6,7 +6,7 @@ from importlib.util import find_spec
 
 import pytest
 import torch
-from every_model import KINDS, PREPROCESS, QUERY_BOXES, exported, frames, settled_model
+from every_model import KINDS, PREPROCESS, QUERY_BOXES, Flavour, exported, frames, rounded, settled_model
 
 from personsearch.core.gate_recipe import GateRecipe
 from personsearch.export.gate import DETECTOR, NO_LABELS, Reference, engine_candidates, run_gate
@@ -59,3 +59,13 @@ def test_tensorrt_builds_every_graph_in_fp32(kind: str) -> None:
         assert report.errors == ()
         assert report.built
         assert report.layers > 10
+
+
+@needs_rtx
+@pytest.mark.parametrize("flavour", ["fp16", "s8s8"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_tensorrt_builds_every_graph_in_fp16_and_int8(kind: str, flavour: Flavour) -> None:
+    for path in sorted(rounded(kind, flavour).glob("*.onnx")):
+        report = builds_with_tensorrt_rtx(path, ["8.6"])
+        assert report.errors == ()
+        assert report.built
