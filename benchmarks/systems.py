@@ -29,7 +29,7 @@ class SearchSystem(Protocol):
 
     @property
     def sha256(self) -> str:
-        """Of the checkpoint file or of the artifact's search graph; empty for a model that was never saved."""
+        """Of the checkpoint file or the artifact's search (or scene) graph; empty for a model that was never saved."""
 
     @property
     def last_times(self) -> StageTimes:
@@ -131,7 +131,8 @@ class EngineSystem:
 
     @property
     def sha256(self) -> str:
-        return self.engine.spec.graphs["search"].sha256
+        spec = self.engine.spec
+        return spec.graphs["scene" if spec.layout == "split" else "search"].sha256
 
     @property
     def last_times(self) -> StageTimes:
