@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from importlib.util import find_spec
+from typing import get_args
 
 import pytest
 import torch
 from every_model import KINDS, PREPROCESS, QUERY_BOXES, Flavour, exported, frames, rounded, settled_model
 
-from personsearch.core.gate_recipe import GateRecipe
+from personsearch.core.gate_recipe import GateRecipe, Precision
 from personsearch.export.gate import DETECTOR, NO_LABELS, Reference, engine_candidates, run_gate
 from personsearch.export.gate_frames import drawn_gate_frames
 from personsearch.export.reference import references
@@ -69,3 +70,25 @@ def test_tensorrt_builds_every_graph_in_fp16_and_int8(kind: str, flavour: Flavou
         report = builds_with_tensorrt_rtx(path, ["8.6"])
         assert report.errors == ()
         assert report.built
+
+
+@pytest.mark.parametrize("flavour", get_args(Flavour))
+@pytest.mark.parametrize("kind", ["hdl depthwise", "seqnet"])
+def test_rounded_graphs_run_on_every_engine(kind: str, flavour: Flavour) -> None:
+    # An untrained network has no margin between people: this checks the road, not the accuracy.
+    model = settled_model(kind)
+    precision: Precision = "fp16" if flavour == "fp16" else "int8"
+    candidates, _ = engine_candidates(rounded(kind, flavour), precision, flavour)
+    loose = {"min_matched": 0.3, "max_score_difference": 1, "min_cosine": -1, "min_mean_cosine": 0.5}
+    ranks = {"min_top_1_agreement": 0, "min_top_k_overlap": 0, "min_rank_correlation": -1, "max_query_drop": 1}
+    report = run_gate(
+        Reference(
+            references(model.deployable(), model.deployable_query(QUERY_BOXES)), model.score_threshold, QUERY_BOXES
+        ),
+        candidates,
+        drawn_gate_frames(PREPROCESS, 8),
+        GateRecipe.model_validate({"fp16": {**loose, **ranks}, "int8": {**loose, **ranks}}),
+        frames_from="drawn",
+    )
+    assert report["failures"] == []
+    assert all(one["compared"] >= 4 for one in report["candidates"])
