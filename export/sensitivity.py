@@ -173,7 +173,11 @@ def measure_sensitivity(
         advance(f"{row.block} float")
     return Sensitivity(
         measure=settings.measure,
-        measured_on=labelled.description if labelled is not None else f"{len(frames)} frames without labels",
+        measured_on=(
+            f"{len(frames)} frames without labels"
+            if labelled is None or settings.measure == "cosine"
+            else labelled.description
+        ),
         reference=reference,
         all_int8=whole,
         rows=tuple(rows),
