@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import re
 import time
@@ -49,13 +50,14 @@ class ArtifactEngine:
         self._times = StageTimes()
         self._search: dict[int | None, Graph] = {}
         self._query: Graph | None = None
+        self._split: SplitGraph | None = None
         wanted = ("scene", "person") if spec.layout == "split" else ("search",)
         for name in wanted:
             if name not in spec.graphs:
                 raise InputError(f"the manifest names no `{name}` graph", where=str(artifact), remedy="export it again")
         try:
             if spec.layout == "split":
-                self._search[1] = self._open_split(open_graph)
+                self._search[1] = self._split = self._open_split(open_graph)
             for name in spec.graphs:
                 if name.startswith("search.b") or (name == "search" and spec.layout == "joined"):
                     self._add_search(name, open_graph)
@@ -96,13 +98,10 @@ class ArtifactEngine:
         """Embeddings of given boxes; see `personsearch.runtime.Engine.embed`.
 
         Raises:
-            InputError: the artifact has no query graph.
+            InputError: the artifact embeds nobody, or has no query graph.
             ValueError: the boxes are not ``(N, 4)``, or one has no area inside the frame.
         """
-        if self._query is None:
-            raise InputError(
-                "the artifact has no `query` graph", where=str(self._artifact), remedy="export the artifact again"
-            )
+        run = self._embedder()
         boxes = np.asarray(boxes_xyxy, dtype=np.float32)
         if boxes.ndim != 2 or boxes.shape[1] != 4:
             raise ValueError(f"boxes_xyxy has shape {boxes.shape}, expected (N, 4)")
@@ -113,21 +112,14 @@ class ArtifactEngine:
             return np.zeros((0, self._manifest.embedding_dim), dtype=np.float32)
         image, letterbox = self._manifest.preprocess.letterbox(frame)
         boxes = letterbox.to_input(boxes).astype(np.float32)
-        step = self._manifest.query_boxes
-        parts = []
-        for start in range(0, len(boxes), step):
-            chunk = boxes[start : start + step]
-            padding = np.repeat(chunk[-1:], step - len(chunk), axis=0)
-            feeds = {"frames": image[None], "boxes": np.concatenate([chunk, padding])[None]}
-            parts.append(self._query.run(feeds)["embeddings"][0, : len(chunk)])
-        embeddings: FloatArray = np.concatenate(parts)
+        embeddings = run(image[None], boxes)
         self._require_finite(embeddings)
         return embeddings
 
     def close(self) -> None:
         """Frees the graphs."""
         graphs = [*self._search.values(), *([self._query] if self._query is not None else [])]
-        self._search, self._query = {}, None
+        self._search, self._query, self._split = {}, None, None
         for graph in graphs:
             graph.close()
 
@@ -145,13 +137,17 @@ class ArtifactEngine:
             )
         self._search[batch] = graph
 
-    def _open_split(self, open_graph: OpenGraph) -> Graph:
-        spec = self._manifest
-        scene, person = self._load("scene", open_graph), self._load("person", open_graph)
-        path = self._artifact / spec.graphs["person"].file
-        split = SplitGraph(scene, person, spec.score_threshold, path)
-        self._check(split, path, "search")
-        return split
+    def _open_split(self, open_graph: OpenGraph) -> SplitGraph:
+        opened: list[Graph] = []
+        try:
+            for name in ("scene", "person"):
+                opened.append(self._load(name, open_graph))
+            scene, person = opened
+            return SplitGraph(scene, person, self._manifest, self._artifact)
+        except BaseException:
+            for graph in opened:
+                graph.close()
+            raise
 
     def _open(self, name: str, open_graph: OpenGraph) -> Graph:
         graph = self._load(name, open_graph)
@@ -188,7 +184,7 @@ class ArtifactEngine:
             outputs = {
                 "boxes": TensorSpec("float32", (None, rows, 4)),
                 "scores": TensorSpec("float32", (None, rows)),
-                "embeddings": TensorSpec("float32", (None, rows, dim)),
+                **({"embeddings": TensorSpec("float32", (None, rows, dim))} if dim else {}),
             }
         check_graph(graph, path, inputs=inputs, outputs=outputs)
 
@@ -201,8 +197,31 @@ class ArtifactEngine:
             fill = chunk[-1:] * ((size or count) - count)
             batch: Array = np.stack(chunk + fill) if len(chunk) + len(fill) > 1 else chunk[0][None]
             out = self._search[size].run({"frames": batch})
-            rows += [(out["boxes"][i], out["scores"][i], out["embeddings"][i]) for i in range(count)]
+            # A detector's graph has no embeddings; its detections have some of width 0.
+            embeddings = out.get("embeddings", np.zeros((*out["scores"].shape, 0), np.float32))
+            rows += [(out["boxes"][i], out["scores"][i], embeddings[i]) for i in range(count)]
         return rows
+
+    def _embedder(self) -> Callable[[Array, FloatArray], FloatArray]:
+        """What makes embeddings of boxes on a letterboxed frame."""
+        if self._query is not None:
+            return functools.partial(self._run_query, self._query)
+        if self._split is not None and self._manifest.embedding_dim:
+            return self._split.embed
+        raise InputError(
+            "the artifact has no `query` graph", where=str(self._artifact), remedy="export the artifact again"
+        )
+
+    def _run_query(self, query: Graph, frames: Array, boxes: FloatArray) -> FloatArray:
+        step = self._manifest.query_boxes
+        parts = []
+        for start in range(0, len(boxes), step):
+            chunk = boxes[start : start + step]
+            padding = np.repeat(chunk[-1:], step - len(chunk), axis=0)
+            feeds = {"frames": frames, "boxes": np.concatenate([chunk, padding])[None]}
+            parts.append(query.run(feeds)["embeddings"][0, : len(chunk)])
+        embeddings: FloatArray = np.concatenate(parts)
+        return embeddings
 
     def _to_detections(
         self, letterbox: Letterbox, boxes: FloatArray, scores: FloatArray, embeddings: FloatArray

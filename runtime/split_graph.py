@@ -1,72 +1,96 @@
-"""Scene and person graph joined by the host: a frame in which nobody is costs no person work."""
+"""Scene and person graph joined by the host, as one search graph: an empty street costs no person work."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
 
-import numpy as np
-
+from personsearch.core.detections import FloatArray
 from personsearch.core.errors import InputError
+from personsearch.core.manifest import Manifest
+from personsearch.core.split import SplitSearch
 from personsearch.runtime.graph import Array, Graph, TensorSpec, check_graph
 
 _FRAMES = "frames"
-_EMBEDDINGS = "embeddings"
 
 
 class SplitGraph:
-    """Two graphs as one search graph of one frame.
-
-    The scene graph gives ``boxes``, ``scores`` and whatever the person graph reads; the person graph reads ``frames``
-    or outputs of the scene graph by their names and gives ``embeddings``, and better ``boxes`` and ``scores`` where it
-    refines them. Where no score reaches the threshold the person graph is not run and the embeddings are zeros, which
-    no detection refers to.
+    """Two graphs as one search graph of one frame; see `personsearch.core.split`.
 
     Args:
-        scene: see above.
-        person: see above.
-        threshold: of scores. Where the person graph refines them, any score above 0 has it run.
-        path: of the person graph, for messages.
+        scene: frames to proposals, objectness and feature map.
+        person: feature map and P boxes to margins, refined boxes and embeddings.
+        manifest: its ``split`` says how they are joined. Rows below its score threshold are unused in the answer.
+        path: of the artifact, for messages.
 
     Raises:
-        InputError: the person graph reads what the scene graph does not give.
+        InputError: the manifest does not say how, or the graphs do not fit to it or to each other.
     """
 
     max_batch: int | None = None
 
-    def __init__(self, scene: Graph, person: Graph, threshold: float, path: Path) -> None:
-        given = {**scene.inputs, **scene.outputs}
-        check_graph(
-            person,
-            path,
-            inputs={name: given[name] for name in person.inputs if name in given},
-            outputs=person.outputs,
-        )
-        if not {"boxes", "scores"} <= scene.outputs.keys() or _EMBEDDINGS not in person.outputs:
+    def __init__(self, scene: Graph, person: Graph, manifest: Manifest, path: Path) -> None:
+        settings, rows, dim = manifest.split, manifest.max_detections, manifest.embedding_dim
+        if settings is None:
             raise InputError(
-                "the two graphs together give no boxes, scores and embeddings",
+                "layout split, but the manifest does not say how the graphs are joined (`split`)",
                 where=str(path),
                 remedy="export the artifact again",
             )
+        _check(scene, person, manifest, path)
         self._scene, self._person = scene, person
-        unused = float(np.finfo(np.float32).tiny)
-        self._threshold = unused if "scores" in person.outputs else max(threshold, unused)
+        self._split = SplitSearch(
+            scene.run,
+            person.run,
+            settings,
+            manifest.preprocess.input_wh,
+            rows,
+            dim,
+            manifest.score_threshold,
+        )
         self.inputs: Mapping[str, TensorSpec] = {_FRAMES: scene.inputs[_FRAMES]}
-        together = {**scene.outputs, **person.outputs}
-        self.outputs: Mapping[str, TensorSpec] = {name: together[name] for name in ("boxes", "scores", _EMBEDDINGS)}
+        self.outputs: Mapping[str, TensorSpec] = {
+            "boxes": TensorSpec("float32", (1, rows, 4)),
+            "scores": TensorSpec("float32", (1, rows)),
+            **({"embeddings": TensorSpec("float32", (1, rows, dim))} if dim else {}),
+        }
 
     def run(self, feeds: Mapping[str, Array]) -> Mapping[str, Array]:
-        found = dict(self._scene.run(feeds))
-        # Not below, rather than at least: NaN is left to the caller's check, not passed over as an empty street.
-        if (found["scores"] < self._threshold).all():
-            return {**found, **self._no_embeddings()}
-        given = {**feeds, **found}
-        return {**found, **self._person.run({name: given[name] for name in self._person.inputs})}
+        answer = self._split.search(feeds[_FRAMES])
+        return {name: rows[None] for name, rows in zip(self.outputs, answer, strict=False)}
+
+    def embed(self, frames: Array, boxes: FloatArray) -> FloatArray:
+        """Unit embeddings ``(N, D)`` of boxes ``(N, 4)``, input pixels, on one frame ``(1, H, W, 3)``."""
+        return self._split.embed(frames, boxes)
 
     def close(self) -> None:
         self._scene.close()
         self._person.close()
 
-    def _no_embeddings(self) -> dict[str, Array]:
-        spec = self.outputs[_EMBEDDINGS]
-        return {_EMBEDDINGS: np.zeros([side or 1 for side in spec.shape], np.dtype(spec.dtype))}
+
+def _check(scene: Graph, person: Graph, manifest: Manifest, path: Path) -> None:
+    width, height = manifest.preprocess.input_wh
+    count = manifest.split.person_boxes if manifest.split is not None else None
+    embeddings = (
+        {"embeddings": TensorSpec("float32", (1, count, manifest.embedding_dim))} if manifest.embedding_dim else {}
+    )
+    check_graph(
+        scene,
+        path / manifest.graphs["scene"].file,
+        inputs={_FRAMES: TensorSpec("uint8", (1, height, width, 3))},
+        outputs={
+            "proposals": TensorSpec("float32", (1, None, 4)),
+            "objectness": TensorSpec("float32", (1, None)),
+            "feature": TensorSpec("float32", (1, None, None, None)),
+        },
+    )
+    check_graph(
+        person,
+        path / manifest.graphs["person"].file,
+        inputs={"feature": scene.outputs["feature"], "boxes": TensorSpec("float32", (1, count, 4))},
+        outputs={
+            "margins": TensorSpec("float32", (1, count)),
+            "refined": TensorSpec("float32", (1, count, 4)),
+            **embeddings,
+        },
+    )

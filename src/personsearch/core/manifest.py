@@ -13,6 +13,7 @@ from personsearch.core.errors import InputError
 from personsearch.core.files import sha256_file
 from personsearch.core.preprocess import Preprocess
 from personsearch.core.recipe import StrictModel, validate
+from personsearch.core.split import SplitSettings
 
 MANIFEST_NAME = "manifest.json"
 
@@ -36,7 +37,9 @@ class GraphFile(StrictModel):
     ``search``: ``frames`` uint8 (B, H, W, 3) BGR letterboxed in; ``boxes`` (B, K, 4) xyxy input pixels, ``scores``
     (B, K) descending, ``embeddings`` (B, K, D) unit rows out; an unused row has score 0. ``query``: ``frames``
     (1, H, W, 3) and ``boxes`` float32 (1, Q, 4) xyxy input pixels in, ``embeddings`` (1, Q, D) out. Shapes are fixed:
-    B is 1, and N in a graph named ``search.bN``. Layout ``split`` has ``scene`` and ``person`` beside them.
+    B is 1, and N in a graph named ``search.bN``. Layout ``split`` has ``scene`` and ``person`` in their place
+    (`personsearch.core.split`): frames to ``proposals`` (1, N, 4), ``objectness`` (1, N) and ``feature`` (1, C, h, w);
+    ``feature`` and ``boxes`` (1, P, 4) to ``margins`` (1, P), ``refined`` (1, P, 4) and ``embeddings`` (1, P, D).
     """
 
     file: str
@@ -87,6 +90,7 @@ class Manifest(StrictModel):
         default=(1,), description="frames a search graph takes, by graph"
     )
     layout: GraphLayout = "joined"
+    split: SplitSettings | None = Field(default=None, description="layout split: how the host joins scene and person")
     training_data: tuple[TrainingData, ...]
     recipe: dict[str, Any] = Field(description="resolved recipe of the run that trained the weights")
     recipe_hash: str

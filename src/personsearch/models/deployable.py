@@ -151,10 +151,14 @@ class PersonPart(nn.Module):
 
     def forward(self, pooled: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """``(R, C, h, w)`` to margins ``(R,)``, deltas ``(R, 4)`` and unit embeddings ``(R, D)``."""
+        margins, deltas, embedding = self.once(pooled)
+        return margins, deltas, self.embed(pooled) if self.embed_refined else embedding
+
+    def once(self, pooled: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """As `forward`, all of it from one pass of the crop."""
         person_map = self.head.person_map(pooled)
         logits, deltas = self.head.refine(person_map)
-        embedding = self.embed(pooled) if self.embed_refined else F.normalize(self.head.embed(person_map))
-        return logits[:, 1] - logits[:, 0], deltas, embedding
+        return logits[:, 1] - logits[:, 0], deltas, F.normalize(self.head.embed(person_map))
 
     def refine(self, pooled: Tensor) -> tuple[Tensor, Tensor]:
         """Margins ``(R,)`` and deltas ``(R, 4)`` alone."""
@@ -166,31 +170,85 @@ class PersonPart(nn.Module):
         return F.normalize(self.head.embed(self.head.person_map(pooled)))
 
 
-class SearchGraph(nn.Module):
+class SceneGraph(nn.Module):
+    """uint8 frames to proposals (B, N, 4) by descending objectness (B, N), and the feature map (B, C, h, w).
+
+    What a person costs is not in it: `PersonGraph` answers for each proposal, or for those that are worth it. An unused
+    row has objectness 0.
+    """
+
+    anchors: Tensor
+
+    def __init__(self, model: RegionSearch) -> None:
+        super().__init__()
+        settings = model.settings
+        self.scene = model.scene_module()
+        self.register_buffer("anchors", model.anchors.unsqueeze(0), persistent=False)
+        self.input_wh = model.preprocess.input_wh
+        self.pre_nms = min(settings.graph_pre_nms, len(model.anchors))
+        self.proposals = min(settings.graph_proposals, self.pre_nms)
+        self.rpn_nms_iou = settings.rpn_nms_iou
+
+    def forward(self, frames: Tensor) -> tuple[Tensor, ...]:
+        feature, margins, deltas = self.scene(frames)
+        boxes, valid, margins = self._propose(margins, deltas)
+        return boxes, torch.sigmoid(margins) * valid, feature
+
+    def _propose(self, margins: Tensor, deltas: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Proposals ``(B, N, 4)``, which of them are any, ``(B, N)`` of 1 and 0, and their margins ``(B, N)``."""
+        margins, indices = margins.topk(self.pre_nms, dim=1)
+        anchors = gather_rows(self.anchors.expand(margins.shape[0], -1, -1), indices)
+        boxes = clip(decode(gather_rows(deltas, indices), anchors, (1.0, 1.0, 1.0, 1.0)), self.input_wh)
+        kept = fixed_nms(boxes, _valid(boxes), self.rpn_nms_iou)
+        # Kept boxes first, in their order: a rank that falls by one a row, plus a jump for the kept.
+        order = torch.arange(self.pre_nms, 0, -1, device=kept.device, dtype=kept.dtype) + kept * self.pre_nms
+        rank = order.topk(self.proposals, dim=1).indices
+        return gather_rows(boxes, rank), kept.gather(1, rank), margins.gather(1, rank)
+
+
+class PersonGraph(nn.Module):
+    """A feature map (1, C, h, w) and P boxes (1, P, 4) to margins (1, P), refined boxes and unit embeddings.
+
+    Margins, not scores: the host orders people by them, and a score of float32 saturates at 1. A detector answers
+    margins and refined boxes alone. Everything of a crop comes from one pass through the person block, whatever
+    ``embed_refined`` says; where it is set the host asks again for the boxes that survive.
+    """
+
+    def __init__(self, model: RegionSearch) -> None:
+        super().__init__()
+        self.person = model.person_module()
+        self.embeds, self.input_wh = model.embedding_dim > 0, model.preprocess.input_wh
+        self.stride, self.pool_size = model.trunk.stride, model.settings.pool_size
+
+    def forward(self, feature: Tensor, boxes: Tensor) -> tuple[Tensor, ...]:
+        boxes = clip(boxes, self.input_wh)
+        margins, deltas, embeddings = self.person.once(matrix_pool(feature, boxes, self.pool_size, self.stride))
+        count = boxes.shape[1]
+        refined = clip(decode(deltas.reshape(1, count, 4), boxes, (10.0, 10.0, 5.0, 5.0)), self.input_wh)
+        answers = margins.reshape(1, count), refined
+        return (*answers, embeddings.reshape(1, count, -1)) if self.embeds else answers
+
+
+class SearchGraph(SceneGraph):
     """uint8 frames to boxes (B, K, 4), scores (B, K) and embeddings (B, K, D), rows by descending score.
 
     A detector, whose embeddings are of width 0, gives boxes and scores only. Scene and person parts are the model's
     own ``scene_module`` and ``person_module``.
     """
 
-    anchors: Tensor
-
     def __init__(self, model: RegionSearch, max_detections: int) -> None:
-        super().__init__()
+        super().__init__(model)
         settings = model.settings
-        self.scene, self.person = model.scene_module(), model.person_module()
+        self.person = model.person_module()
         # A copy, not the head again: exporters fold a batch norm only into a convolution that is used once.
         self.embedder = copy.deepcopy(self.person) if settings.embed_refined else None
-        self.register_buffer("anchors", model.anchors.unsqueeze(0), persistent=False)
-        self.input_wh, self.embeds = model.preprocess.input_wh, model.embedding_dim > 0
+        self.embeds, self.max_detections = model.embedding_dim > 0, max_detections
         self.stride, self.pool_size = model.trunk.stride, settings.pool_size
-        self.pre_nms = min(settings.graph_pre_nms, len(model.anchors))
-        self.proposals, self.max_detections = min(settings.graph_proposals, self.pre_nms), max_detections
-        self.rpn_nms_iou, self.nms_iou = settings.rpn_nms_iou, settings.nms_iou
+        self.nms_iou = settings.nms_iou
 
     def forward(self, frames: Tensor) -> tuple[Tensor, ...]:
         feature, margins, deltas = self.scene(frames)
-        boxes, valid = self._propose(margins, deltas)
+        boxes, valid, _ = self._propose(margins, deltas)
         pooled = self._pool(feature, boxes)
         if self.embedder is None:
             margins, deltas, embeddings = self.person(pooled)
@@ -206,17 +264,6 @@ class SearchGraph(nn.Module):
 
     def _pool(self, feature: Tensor, boxes: Tensor) -> Tensor:
         return matrix_pool(feature, boxes, self.pool_size, self.stride)
-
-    def _propose(self, margins: Tensor, deltas: Tensor) -> tuple[Tensor, Tensor]:
-        """Proposals ``(B, N, 4)`` and which of them are any, ``(B, N)`` of 1 and 0."""
-        margins, indices = margins.topk(self.pre_nms, dim=1)
-        anchors = gather_rows(self.anchors.expand(margins.shape[0], -1, -1), indices)
-        boxes = clip(decode(gather_rows(deltas, indices), anchors, (1.0, 1.0, 1.0, 1.0)), self.input_wh)
-        kept = fixed_nms(boxes, _valid(boxes), self.rpn_nms_iou)
-        # Kept boxes first, in their order: a rank that falls by one a row, plus a jump for the kept.
-        order = torch.arange(self.pre_nms, 0, -1, device=kept.device, dtype=kept.dtype) + kept * self.pre_nms
-        rank = order.topk(self.proposals, dim=1).indices
-        return gather_rows(boxes, rank), kept.gather(1, rank)
 
     def _select(self, boxes: Tensor, valid: Tensor, margins: Tensor, deltas: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Refined boxes ``(B, K, 4)`` that survive NMS, their scores ``(B, K)`` and which proposals they come from."""

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from personsearch.core.detections import Detections
 from personsearch.core.preprocess import Preprocess
+from personsearch.core.split import SplitSettings
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,22 @@ class TrainOutput:
     roi_person_ids: Tensor
     anchors: list[Tensor] | None = None
     targets: dict[str, Tensor] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, eq=False)
+class SplitParts:
+    """A network as two graphs that the host joins.
+
+    Attributes:
+        scene: frames (1, H, W, 3) to proposals (1, N, 4), objectness (1, N) and feature (1, C, h, w).
+        person: feature and boxes (1, P, 4) to margins (1, P), refined (1, P, 4) and, but for a detector, embeddings
+            (1, P, D).
+        settings: what the host needs to join them.
+    """
+
+    scene: nn.Module
+    person: nn.Module
+    settings: SplitSettings
 
 
 class SearchModel(nn.Module, ABC):
@@ -91,6 +108,14 @@ class SearchModel(nn.Module, ABC):
     @abstractmethod
     def deployable_query(self, query_boxes: int) -> nn.Module:
         """The fixed-shape query graph: frames (1, H, W, 3), boxes (1, Q, 4) in; embeddings (1, Q, D) out."""
+
+    @abstractmethod
+    def deployable_split(self, person_boxes: int, floor: float) -> SplitParts:
+        """The search graph as a scene graph and a person graph for ``person_boxes`` boxes, joined by the host.
+
+        Raises:
+            InputError: the network cannot be split so.
+        """
 
     @abstractmethod
     def scene_module(self) -> nn.Module:

@@ -16,10 +16,11 @@ from torchvision.ops import nms, roi_align
 
 from personsearch.core.detections import Detections
 from personsearch.core.preprocess import Preprocess
+from personsearch.core.split import SplitSettings
 from personsearch.losses.detection import box_loss, class_loss
 from personsearch.models.backbones.trunk import Trunk
 from personsearch.models.boxes import anchor_grid, clip, decode
-from personsearch.models.deployable import PersonPart, QueryGraph, ScenePart, SearchGraph
+from personsearch.models.deployable import PersonGraph, PersonPart, QueryGraph, SceneGraph, ScenePart, SearchGraph
 from personsearch.models.detectors.sampling import (
     PROPOSAL_WEIGHTS,
     REFINE_WEIGHTS,
@@ -31,7 +32,7 @@ from personsearch.models.detectors.sampling import (
 )
 from personsearch.models.heads.detection_subnet import DetectionSubnet
 from personsearch.models.heads.person_head import PersonOutput
-from personsearch.models.search_model import FrameNormaliser, SearchModel, TrainOutput
+from personsearch.models.search_model import FrameNormaliser, SearchModel, SplitParts, TrainOutput
 
 ANCHOR_SAMPLES = 256
 MIN_SIDE_PX = 1.0
@@ -328,6 +329,15 @@ class RegionSearch(SearchModel):
 
     def deployable_query(self, query_boxes: int) -> nn.Module:
         return QueryGraph(self, query_boxes).eval()
+
+    def deployable_split(self, person_boxes: int, floor: float) -> SplitParts:
+        settings = SplitSettings(
+            person_boxes=person_boxes,
+            floor=floor,
+            nms_iou=self.settings.nms_iou,
+            embed_refined=self.settings.embed_refined,
+        )
+        return SplitParts(SceneGraph(self).eval(), PersonGraph(self).eval(), settings)
 
     def scene_module(self) -> nn.Module:
         return ScenePart(self)

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torchvision.ops import nms
 
 from personsearch.core.detections import Detections
+from personsearch.core.errors import InputError
 from personsearch.losses.detection import box_loss, class_loss
 from personsearch.models.boxes import clip, decode
 from personsearch.models.deployable import PersonPart, SearchGraph, fixed_nms, gather_rows
@@ -18,6 +19,7 @@ from personsearch.models.detectors.regions import MIN_SIDE_PX
 from personsearch.models.detectors.sampling import REFINE_WEIGHTS, Labels, RoiSample, sample_rois
 from personsearch.models.heads.norm_aware import NormAwareHead
 from personsearch.models.heads.region_head import RegionHead
+from personsearch.models.search_model import SplitParts
 
 
 class MaxRegionHead(RegionHead):
@@ -125,6 +127,18 @@ class SeqNet(MemorySearch):
     def deployable(self, max_detections: int | None = None) -> nn.Module:
         return SequentialGraph(self, min(max_detections or self.max_detections, self.max_detections)).eval()
 
+    def deployable_split(self, person_boxes: int, floor: float) -> SplitParts:
+        """Not possible.
+
+        Raises:
+            InputError: always.
+        """
+        raise InputError(
+            "SeqNet's second head reads the boxes that the first one's suppression leaves: its graph cannot be split",
+            where="layout split",
+            expected="layout joined",
+        )
+
     def person_module(self) -> SequentialPart:
         return SequentialPart(self)
 
@@ -172,7 +186,7 @@ class SequentialGraph(SearchGraph):
 
     def forward(self, frames: Tensor) -> tuple[Tensor, ...]:
         feature, margins, deltas = self.scene(frames)
-        boxes, valid = self._propose(margins, deltas)
+        boxes, valid, _ = self._propose(margins, deltas)
         margins, deltas = self.person.refine(self._pool(feature, boxes))
         boxes, scores, _ = self._select(boxes, valid, margins, deltas)
         embeddings, deltas = self.person.read(self._pool(feature, boxes))
