@@ -61,7 +61,7 @@ def open_teachers(recipe: DistillRecipe, dataset: SearchDataset) -> TeacherFiles
     """
     opened: dict[Path, tuple[NetworkTeacher, Checkpoint]] = {}
     facts: dict[str, Any] = {}
-    main, data = Path(recipe.teacher), training_data(dataset)
+    main, data = expand_path(recipe.teacher, where="teacher"), training_data(dataset)
 
     def network(path: Path, name: str) -> tuple[NetworkTeacher, Checkpoint]:
         if path not in opened:
@@ -77,11 +77,11 @@ def open_teachers(recipe: DistillRecipe, dataset: SearchDataset) -> TeacherFiles
         check_teacher(checkpoint, main, recipe, dataset.person_count, data)
         _check_names(checkpoint, main, dataset)
     if recipe.detection is not None:
-        path = Path(recipe.detection.teacher or main)
+        path = expand_path(recipe.detection.teacher or str(main), where="detection.teacher")
         detection, checkpoint = network(path, "detection_teacher")
         check_held_out(checkpoint, data[0], recipe, where=f"teacher {path}", same=False)
     if recipe.lookup_table is not None:
-        path = Path(recipe.lookup_table.teacher or main)
+        path = expand_path(recipe.lookup_table.teacher or str(main), where="lookup_table.teacher")
         found = (
             _table_file(path, recipe, dataset)
             if path.suffix == TABLE_SUFFIX
@@ -98,7 +98,7 @@ def open_teachers(recipe: DistillRecipe, dataset: SearchDataset) -> TeacherFiles
     if recipe.crops is not None:
         networks = [_crop_network(one, main) for one in recipe.crops.networks]
         crops = CropTeacher(networks, centres_of(networks, dataset, recipe.crops.centre_images))
-        facts["crop_teachers"] = [one.source for one in networks]
+        facts["crop_teachers"] = [{"source": one.source, "sha256": one.sha256} for one in networks]
     return TeacherFiles(hierarchical, detection, table, crops, facts)
 
 

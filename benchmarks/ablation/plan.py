@@ -104,7 +104,7 @@ class _Resolver:
         def checkpoint(teacher: str) -> Path:
             found = self._teacher(teacher, place)
             if isinstance(found, TeacherFile):
-                files.append(expand_path(found.file, where=place))
+                files.append(Path(found.file))
                 return files[-1]
             run = self.run(teacher, found, self.recipe.teacher_seed, (*below, name))
             return teachers.setdefault(run.folder, run).checkpoint
@@ -191,7 +191,7 @@ def plan_ablation(
     plan = Plan(recipe, resolver.data_root, chosen, runs, used)
     for run in plan.in_order() if teachers_there else ():
         for path in run.files:
-            if not path.is_file():
+            if not expand_path(str(path), where=f"{where}, `{run.name}`").is_file():
                 expected = "a checkpoint, a look-up table or a re-ID network"
                 raise InputError(f"teacher of `{run.name}` is missing", where=str(path), expected=expected)
     return plan

@@ -16,7 +16,7 @@ from personsearch.benchmarks.flops import FlopsResult, count_model
 from personsearch.benchmarks.pairwise import PairSystem, measure_pairwise
 from personsearch.benchmarks.systems import TorchSystem
 from personsearch.core.errors import InputError
-from personsearch.core.files import sha256_file, write_json
+from personsearch.core.files import expand_path, sha256_file, write_json
 from personsearch.core.recipe import StrictModel, recipe_hash
 from personsearch.core.recipes import DistillRecipe
 from personsearch.data import SearchDataset
@@ -114,7 +114,8 @@ def read_figures(file: Path) -> RunFigures | None:
 
 def _check_teachers(run: PlannedRun, record: Mapping[str, Any]) -> None:
     """A teacher that was trained anew since then is another one: its student would not be of this table."""
-    there = {path for teacher in run.teachers if (path := teacher.checkpoint).exists()} | set(run.files)
+    there = {path for teacher in run.teachers if (path := teacher.checkpoint).exists()}
+    there |= {expand_path(str(path), where=run.label) for path in run.files}
     if not there:
         return
     found = {_sha256(path, path.stat().st_mtime_ns) for path in there}
@@ -125,6 +126,8 @@ def _check_teachers(run: PlannedRun, record: Mapping[str, Any]) -> None:
         )
         if name in record
     } | {record.get("init_from_sha256")}  # fmt: skip
+    # Of an OpenVINO network, whose two files have a hash each, the first is the one that is named.
+    learned |= {network["sha256"].partition("+")[0] for network in record.get("crop_teachers", ())}
     if not found <= learned:
         raise InputError(
             "learned from another teacher than the one that is there now",

@@ -34,6 +34,7 @@ class CropEmbedder:
 
     Attributes:
         source: network, hash and input in one line.
+        sha256: of the network.
         embedding_dim: width of an embedding, found by a run on a grey crop.
 
     Raises:
@@ -51,7 +52,7 @@ class CropEmbedder:
             )
         self._network, self._output = network, output or names[0]
         self._filler = InputFiller(network, pixels)
-        self.source = source_text(network, pixels, self._filler.input_wh)
+        self.source, self.sha256 = source_text(network, pixels, self._filler.input_wh), network.sha256
         width, height = self._filler.input_wh
         self.embedding_dim: int = self._run([np.full((height, width, 3), 127, np.uint8)]).shape[1]
 

@@ -14,6 +14,7 @@ from tiny_runs import student_recipe, write_folder
 from typer.testing import CliRunner
 
 from personsearch.cli.app import app
+from personsearch.core.files import sha256_file
 from personsearch.core.recipe import validate
 from personsearch.core.recipes import DistillRecipe
 from personsearch.distill import run_distillation
@@ -49,7 +50,8 @@ def run(root: Path, network: Path | str, out: Path, **changes: Any) -> dict[str,
 def test_run_names_its_teachers_and_learns_their_answers(root: Path, network: Path, tmp_path: Path) -> None:
     record = run(root, network, tmp_path / "run", epochs=8, loss_weights={"identity": 0})
     (source,) = record["crop_teachers"]
-    assert source.startswith("reid.onnx (sha256 ")
+    assert source["source"].startswith("reid.onnx (sha256 ")
+    assert source["sha256"] == sha256_file(network)
     rows = (tmp_path / "run" / "metrics.csv").read_text().splitlines()
     column = rows[0].split(",").index("crop_embedding")
     losses = [float(row.split(",")[column]) for row in rows[1:]]

@@ -58,7 +58,7 @@ def refused(path: Path, *overrides: str, **options: Any) -> str:
 
 @pytest.mark.parametrize("path", TABLES, ids=lambda path: str(path.stem))
 def test_shipped_tables_resolve_every_run_and_fit_a_screen(path: Path) -> None:
-    planned = plan(path)
+    planned = plan(path, teachers_there=False)  # tables of our own name networks that are not ours to ship
     assert len(path.read_text().splitlines()) <= 55
     assert len({recipe_hash(run.recipe) for run in planned.in_order()}) == len(planned.in_order())
     for row in planned.rows:
