@@ -254,8 +254,22 @@ def _write(
     )
     with _quiet():
         quantizer.quantize_model()
+        if symmetric:
+            _free_other_readers(quantizer.model.model.graph)
         quantizer.model.topological_sort()
     onnx.save(onnx.shape_inference.infer_shapes(quantizer.model.model, data_prop=True), str(path))
+
+
+def _free_other_readers(graph: onnx.GraphProto) -> None:
+    """Lets whatever is no convolution read the tensor itself: pooling of the map that a convolution reads too."""
+    by_output = {name: node for node in graph.node for name in node.output}
+    for node in graph.node:
+        for index, name in enumerate(node.input):
+            back = by_output.get(name)
+            if node.op_type != "Conv" and back is not None and back.op_type == "DequantizeLinear":
+                forth = by_output.get(back.input[0])
+                if forth is not None and forth.op_type == "QuantizeLinear":
+                    node.input[index] = forth.input[0]
 
 
 @contextlib.contextmanager
