@@ -24,7 +24,8 @@ from personsearch.export.end_figures import LabelledImages, labelled_images
 from personsearch.export.gate import Candidate, Reference, gate_steps, run_gate
 from personsearch.export.gate_frames import GateFrame, dataset_gate_frames, drawn_gate_frames
 from personsearch.export.onnx_graphs import OnnxGraphs
-from personsearch.export.rows import Rows
+from personsearch.export.rows import Graphs, Rows
+from personsearch.export.split_graphs import joining, split_onnx
 from personsearch.runtime import Engine, open_engine
 
 REFERENCE = "onnxruntime"
@@ -82,7 +83,7 @@ def check_engines(
     labelled = None if data is None else labelled_images(data, manifest.preprocess, recipe.images)
     frames = _frames(manifest, labelled, recipe.frames)
     reference = Reference(
-        [OnnxGraphs(artifact), OnnxGraphs(artifact, optimised=False)],
+        [_reference(artifact, manifest, optimised=optimised) for optimised in (True, False)],
         manifest.score_threshold,
         manifest.query_boxes,
         name=f"{REFERENCE} {manifest.precision}",
@@ -99,6 +100,19 @@ def check_engines(
             not_run=[NO_CHECKPOINT, *not_run],
             advance=progress.advance,
         )
+
+
+def _reference(artifact: Path, manifest: Manifest, *, optimised: bool) -> Graphs:
+    """The artifact's graphs under ONNX Runtime, whatever their layout."""
+    if manifest.split is None:
+        return OnnxGraphs(artifact, optimised=optimised)
+    join = joining(
+        manifest.split,
+        input_wh=manifest.preprocess.input_wh,
+        rows=manifest.max_detections,
+        embedding_dim=manifest.embedding_dim,
+    )
+    return split_onnx(artifact, join, optimised=optimised)
 
 
 def _frames(manifest: Manifest, labelled: LabelledImages | None, count: int) -> list[GateFrame]:

@@ -34,6 +34,7 @@ from personsearch.export.lowering import (
 from personsearch.export.quantise import Calibration
 from personsearch.export.reference import CheckpointGraphs, references
 from personsearch.export.sensitivity import Sensitivity, measure_sensitivity, sensitivity_lines
+from personsearch.export.split_graphs import joining
 from personsearch.models import SearchModel
 from personsearch.models.checkpoint import Checkpoint, load_model
 
@@ -145,6 +146,12 @@ def _check(recipe: ExportRecipe, calibration: Path | None, match_threshold: floa
         )
     if sensitivity and recipe.precision != "int8":
         raise InputError(f"precision {recipe.precision} has no sensitivity to int8", expected="--precision int8")
+    if sensitivity and recipe.layout == "split":
+        raise InputError(
+            "layout split has no sensitivity sweep",
+            where="--sensitivity",
+            remedy="sweep an export of layout joined, and name what it keeps float with --float-layers",
+        )
     if not -1 <= match_threshold <= 1:
         raise InputError(f"match threshold {match_threshold:g}", expected="a cosine from -1 to 1")
     if recipe.target == "openvino":
@@ -222,9 +229,17 @@ def _gate(
     model: SearchModel, recipe: ExportRecipe, frames: _Frames, graphs: FloatGraphs, folder: Path
 ) -> dict[str, Any]:
     candidates: list[Candidate]
-    candidates, missing = engine_candidates(graphs.folder, "fp32")
+    join = None
+    if graphs.split is not None:
+        join = joining(
+            graphs.split,
+            input_wh=model.preprocess.input_wh,
+            rows=_rows(model, recipe),
+            embedding_dim=model.embedding_dim,
+        )
+    candidates, missing = engine_candidates(graphs.folder, "fp32", join=join)
     if recipe.precision != "fp32":
-        candidates += engine_candidates(folder, recipe.precision, recipe.int8_flavour or "")[0]
+        candidates += engine_candidates(folder, recipe.precision, recipe.int8_flavour or "", join=join)[0]
     images = 0 if frames.labelled is None else len(frames.labelled)
     with StageProgress("parity gate", gate_steps(len(candidates), len(frames.gate), images)) as progress:
         return run_gate(
@@ -274,6 +289,8 @@ def _manifest(
         engine=recipe.engine,
         int8_flavour=recipe.int8_flavour,
         batches=recipe.batches,
+        layout=recipe.layout,
+        split=made.graphs.split,
         training_data=origin.data,
         recipe=origin.recipe.model_dump(mode="json"),
         recipe_hash=recipe_hash(origin.recipe),

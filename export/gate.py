@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
@@ -22,6 +23,7 @@ from personsearch.export.onnx_graphs import OnnxGraphs
 from personsearch.export.openvino_graphs import OpenVinoGraphs
 from personsearch.export.parity import ask, compare
 from personsearch.export.rows import Graphs
+from personsearch.export.split_graphs import Join, split_onnx, split_openvino
 
 NO_LABELS = "end figures: no labelled data set was given"
 NO_ORDER = "rank agreement: too few people in different frames to order"
@@ -70,21 +72,31 @@ class Reference:
     end_figures: Graphs | None = None
 
 
-def engine_candidates(folder: Path, precision: Precision, variant: str = "") -> tuple[list[Candidate], list[str]]:
+def engine_candidates(
+    folder: Path, precision: Precision, variant: str = "", *, join: Join | None = None
+) -> tuple[list[Candidate], list[str]]:
     """Every engine that can run here, for the graphs of a folder.
 
     Args:
-        folder: holds ``search.onnx`` and ``query.onnx``; must stay until the gate has run.
+        folder: holds ``search.onnx`` and ``query.onnx``, or ``scene.onnx`` and ``person.onnx``; must stay until the
+            gate has run.
         precision: of these graphs.
         variant: see `Candidate`.
+        join: of layout split, joins the two graphs.
 
     Returns:
         The candidates, and in words the engines that cannot run here.
     """
-    found = [Candidate(_named("onnxruntime"), precision, lambda: OnnxGraphs(folder), variant)]
+    opened: tuple[Callable[[], Graphs], Callable[[], Graphs]] = (
+        partial(OnnxGraphs, folder),
+        partial(OpenVinoGraphs, folder),
+    )
+    if join is not None:
+        opened = partial(split_onnx, folder, join), partial(split_openvino, folder, join)
+    found = [Candidate(_named("onnxruntime"), precision, opened[0], variant)]
     if find_spec("openvino") is None:
         return found, ["openvino: not installed"]
-    return [*found, Candidate(_named("openvino"), precision, lambda: OpenVinoGraphs(folder), variant)], []
+    return [*found, Candidate(_named("openvino"), precision, opened[1], variant)], []
 
 
 def gate_steps(candidates: int, frames: int, images: int) -> int:

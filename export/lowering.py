@@ -13,10 +13,17 @@ from torch import nn
 from personsearch.core.export_recipes import ExportRecipe
 from personsearch.core.manifest import graph_name
 from personsearch.core.preprocess import Frame
+from personsearch.core.split import SplitSettings
 from personsearch.export.equalise import equalise_graphs
 from personsearch.export.half import halve_graph
 from personsearch.export.quantise import Calibration, calibrate, calibration_steps, convolutions, quantise_graph
-from personsearch.export.to_onnx import DETECTION_OUTPUTS, SEARCH_OUTPUTS, write_query_graph, write_search_graph
+from personsearch.export.to_onnx import (
+    DETECTION_OUTPUTS,
+    SEARCH_OUTPUTS,
+    write_query_graph,
+    write_search_graph,
+    write_split_graphs,
+)
 from personsearch.models import SearchModel
 
 
@@ -25,18 +32,28 @@ class FloatGraphs:
     """The float32 graphs of a network.
 
     Attributes:
-        folder: holds ``search.onnx``, ``query.onnx`` but for a detector, and ``search.bN.onnx``.
-        search: the module behind the search graph.
+        folder: holds ``search.onnx``, ``query.onnx`` but for a detector, and ``search.bN.onnx``; or ``scene.onnx`` and
+            ``person.onnx``.
+        search: the module behind the search graph, of layout split too, where the gate holds the two graphs to it.
         query: behind the query graph; none for a detector, which embeds nobody.
+        split: how the host joins scene and person graph; none in layout joined.
     """
 
     folder: Path
     search: nn.Module
     query: nn.Module | None
+    split: SplitSettings | None = None
+
+    @property
+    def calibrated(self) -> Path:
+        """The search graph that int8 is calibrated on; layout split has one for this purpose alone."""
+        return self.folder / ("search.onnx" if self.split is None else "joined/search.onnx")
 
     @property
     def paths(self) -> list[Path]:
-        """The search graph first, then the others."""
+        """What becomes the artifact's: the search graph first, then the others."""
+        if self.split is not None:
+            return [self.folder / "scene.onnx", self.folder / "person.onnx"]
         others = sorted(path for path in self.folder.glob("*.onnx") if path.name != "search.onnx")
         return [self.folder / "search.onnx", *others]
 
@@ -44,6 +61,8 @@ class FloatGraphs:
 def graph_steps(recipe: ExportRecipe, frames: int, *, embeds: bool) -> int:
     """How often `write_float_graphs` and `calibrated` together call ``advance``."""
     calibrating = calibration_steps(frames, recipe.quantise) if recipe.precision == "int8" else 0
+    if recipe.layout == "split":
+        return 1 + (recipe.precision == "int8") + calibrating
     return len(recipe.batches) + embeds + calibrating
 
 
@@ -63,6 +82,16 @@ def write_float_graphs(
     query = model.deployable_query(recipe.query_boxes) if embeds else None
     input_wh = model.preprocess.input_wh
     outputs = SEARCH_OUTPUTS if embeds else DETECTION_OUTPUTS
+    if recipe.layout == "split":
+        parts = model.deployable_split(recipe.split.person_boxes, recipe.split.floor)
+        write_split_graphs(parts, folder, input_wh=input_wh, opset=recipe.opset, embeds=embeds)
+        advance("scene and person")
+        graphs = FloatGraphs(folder, search, query, parts.settings)
+        if recipe.precision == "int8":
+            graphs.calibrated.parent.mkdir()
+            write_search_graph(search, graphs.calibrated, input_wh=input_wh, opset=recipe.opset, outputs=outputs)
+            advance("for calibration")
+        return graphs
     for batch in recipe.batches:
         name = graph_name("search", batch)
         path = folder / f"{name}.onnx"
@@ -114,4 +143,4 @@ def calibrated(
     """The calibration of an int8 export, none for other precisions."""
     if recipe.precision != "int8":
         return None
-    return calibrate(graphs.paths[0], frames, recipe.quantise, advance=lambda: advance("calibrating"))
+    return calibrate(graphs.calibrated, frames, recipe.quantise, advance=lambda: advance("calibrating"))

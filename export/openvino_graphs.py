@@ -27,12 +27,12 @@ class OpenVinoGraphs:
         import openvino
 
         core = openvino.Core()
-        self._search = _compile(core, folder / "search.onnx")
+        self._search = compile_graph(core, folder / "search.onnx")
         query = folder / "query.onnx"
-        self._query = _compile(core, query) if query.is_file() else None
+        self._query = compile_graph(core, query) if query.is_file() else None
 
     def search(self, frame: Frame) -> Rows:
-        outputs = _run(self._search, frames=frame[None])
+        outputs = run_graph(self._search, frames=frame[None])
         boxes, scores = outputs["boxes"][0], outputs["scores"][0]
         embeddings = outputs["embeddings"][0] if "embeddings" in outputs else np.zeros((len(scores), 0), np.float32)
         return Rows(boxes, scores, embeddings)
@@ -40,11 +40,12 @@ class OpenVinoGraphs:
     def query(self, frame: Frame, boxes: FloatArray) -> FloatArray:
         if self._query is None:
             return np.zeros((len(boxes), 0), np.float32)
-        embeddings: FloatArray = _run(self._query, frames=frame[None], boxes=boxes[None])["embeddings"][0]
+        embeddings: FloatArray = run_graph(self._query, frames=frame[None], boxes=boxes[None])["embeddings"][0]
         return embeddings
 
 
-def _compile(core: Any, path: Path) -> Any:
+def compile_graph(core: Any, path: Path) -> Any:
+    """An inference request of a graph on the CPU, of an ``openvino.Core``."""
     # A CPU with bfloat16 would otherwise round a float32 graph, and the gate would judge another network.
     options = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32"}
     content = path.read_bytes()
@@ -52,7 +53,7 @@ def _compile(core: Any, path: Path) -> Any:
     return core.compile_model(core.read_model(content), "CPU", options).create_infer_request()
 
 
-def _run(request: Any, **inputs: Any) -> dict[str, FloatArray]:
+def run_graph(request: Any, **inputs: Any) -> dict[str, FloatArray]:
     """Copies of every output by name: the request's own memory is written again by its next inference."""
     results = request.infer(inputs)
     return {port.get_any_name(): np.array(values, dtype=np.float32) for port, values in results.items()}

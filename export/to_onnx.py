@@ -13,7 +13,9 @@ import onnx
 import torch
 from torch import Tensor, nn
 
+from personsearch.core.split import PERSON_INPUTS, PERSON_OUTPUTS, SCENE_OUTPUTS
 from personsearch.models.fold import folded
+from personsearch.models.search_model import SplitParts
 
 FORBIDDEN_OPERATORS = frozenset(
     {"NonMaxSuppression", "NonZero", "RoiAlign", "MaxRoiPool", "Loop", "If", "Scan", "Unique", "Compress", "Range"}
@@ -60,6 +62,30 @@ def write_query_graph(
     width, height = input_wh
     boxes = torch.tensor([0.25 * width, 0.25 * height, 0.5 * width, 0.75 * height]).repeat(1, query_boxes, 1)
     _write(module, (_example_frames(input_wh, 1), boxes), path, ("frames", "boxes"), QUERY_OUTPUTS, opset)
+
+
+def write_split_graphs(
+    parts: SplitParts, folder: Path, *, input_wh: tuple[int, int], opset: int, embeds: bool = True
+) -> None:
+    """Writes ``SearchModel.deployable_split(P, ...)`` as ``scene.onnx`` and ``person.onnx``, for single frames.
+
+    Args:
+        parts: the two modules.
+        folder: to write to.
+        input_wh: W and H in pixels.
+        opset: ONNX operator set.
+        embeds: false for a detector, whose person graph has no embeddings.
+
+    Raises:
+        ValueError: a graph breaks a rule of `graph_problems`.
+    """
+    frames = _example_frames(input_wh, 1)
+    with torch.no_grad():
+        proposals, _, feature = parts.scene(frames)
+    boxes = proposals[:, :1].repeat(1, parts.settings.person_boxes, 1)
+    outputs = PERSON_OUTPUTS if embeds else PERSON_OUTPUTS[:2]
+    _write(parts.scene, (frames,), folder / "scene.onnx", ("frames",), SCENE_OUTPUTS, opset)
+    _write(parts.person, (feature, boxes), folder / "person.onnx", PERSON_INPUTS, outputs, opset)
 
 
 def graph_problems(path: Path) -> list[str]:

@@ -215,7 +215,7 @@ def _how(
         "artifact": {
             "name": spec.name,
             "precision": spec.precision,
-            "search_sha256": spec.graphs["search"].sha256,
+            "search_sha256": spec.detector_graph.sha256,
             "score_threshold": spec.score_threshold,
         },
         "settings": {**asdict(settings), "mode": mode, "threshold": threshold},

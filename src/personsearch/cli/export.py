@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from personsearch.core.manifest import Manifest
 
 PRECISIONS = ("fp32", "fp16", "int8")
+LAYOUTS = ("joined", "split")
 TARGETS = ("onnx", "openvino", "tensorrt", "tensorrt-rtx")
 
 
@@ -35,6 +36,9 @@ def export(
     size: Annotated[str | None, typer.Option(metavar="WxH", help="Network input; the training's where absent.")] = None,
     batch: Annotated[
         str | None, typer.Option(metavar="1,4,8", help="Frames a search graph takes; a graph for each number.")
+    ] = None,
+    layout: Annotated[
+        str | None, typer.Option(help="joined: one search graph; split: scene and person graph, joined by the host.")
     ] = None,
     max_detections: Annotated[int | None, typer.Option(help="Rows of the outputs; the model's where absent.")] = None,
     calibration: Annotated[
@@ -63,7 +67,7 @@ def export(
     Example: personsearch export runs/street/checkpoint.pt --out artifacts/street-int8 --to openvino --precision int8
     --size 640x480 --calibration data/street
     """
-    changes = option_changes(to, precision, size, batch, max_detections, float_layers)
+    changes = option_changes(to, precision, size, batch, max_detections, float_layers, layout)
     settings = load_export_recipe(recipe, changes, overrides or ())
     for module in ("torch", "onnx", "onnxscript"):
         require(module, "train", "export")
@@ -94,6 +98,7 @@ def option_changes(
     batch: str | None,
     max_detections: int | None,
     float_layers: str | None,
+    layout: str | None = None,
 ) -> dict[str, Any]:
     """The options as recipe keys, dotted; those that are absent are left out.
 
@@ -101,13 +106,16 @@ def option_changes(
         InputError: an unknown name, or a size or batch that is no number.
     """
     changes: dict[str, Any] = {}
-    for option, given, known in (("--to", to, TARGETS), ("--precision", precision, PRECISIONS)):
+    options = (("--to", to, TARGETS), ("--precision", precision, PRECISIONS), ("--layout", layout, LAYOUTS))
+    for option, given, known in options:
         if given is not None and given not in known:
             raise InputError(f"`{given}` is unknown", where=option, expected=f"one of {', '.join(known)}")
     if to is not None:
         changes["target"] = to
     if precision is not None:
         changes["precision"] = precision
+    if layout is not None:
+        changes["layout"] = layout
     if size is not None:
         width, times, height = size.lower().partition("x")
         if not (times and width.isdigit() and height.isdigit() and int(width) and int(height)):

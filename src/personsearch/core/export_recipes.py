@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field, field_validator, model_validator
 
 from personsearch.core.gate_recipe import GateRecipe, Points
-from personsearch.core.manifest import EngineName, Int8Flavour
+from personsearch.core.manifest import EngineName, GraphLayout, Int8Flavour
 from personsearch.core.model_recipes import Positive
 from personsearch.core.recipe import StrictModel
 
@@ -81,6 +81,21 @@ class QuantiseRecipe(StrictModel):
         return self.float_layers
 
 
+class SplitRecipe(StrictModel):
+    """Layout split: a scene graph and a person graph joined by the host; see docs/adr/0020."""
+
+    person_boxes: Annotated[int, Field(gt=0, le=64)] = Field(
+        default=4, description="P, boxes of one run of the person graph"
+    )
+    floor: float = Field(
+        default=0.1,
+        ge=0,
+        lt=1,
+        description="objectness from which a proposal is looked at; 0: every one, as in the joined graph. What a floor "
+        "saves and costs is the network's own (docs/adr/0020): measure it",
+    )
+
+
 class ExportRecipe(StrictModel):
     """How a checkpoint becomes an artifact."""
 
@@ -94,6 +109,10 @@ class ExportRecipe(StrictModel):
     batches: tuple[Annotated[int, Field(gt=0, le=64)], ...] = Field(
         default=(1,), description="frames a search graph takes; a graph of fixed shape for each. 1 is always among them"
     )
+    layout: GraphLayout = Field(
+        default="joined", description="joined: one search graph; split: scene and person graph, joined by the host"
+    )
+    split: SplitRecipe = SplitRecipe()
     query_boxes: Positive = Field(default=8, description="boxes the query graph takes at once")
     opset: Annotated[int, Field(ge=18, le=20)] = Field(default=18, description="TensorRT 10.0's parser ends at 20")
     precision: Literal["fp32", "fp16", "int8"] = "fp32"
@@ -110,6 +129,13 @@ class ExportRecipe(StrictModel):
     def _check(self) -> ExportRecipe:
         if self.max_detections is not None and self.max_detections > 3840:
             raise ValueError("TensorRT's TopK takes at most 3840")
+        if self.layout == "split" and self.batches != (1,):
+            raise ValueError("layout split takes one frame at a time: leave batches out, or take layout joined")
+        if self.layout == "split" and (self.quantise.equalise or self.quantise.float_layers == "auto"):
+            raise ValueError(
+                "layout split has neither equalisation nor a sensitivity sweep: sweep an export of layout joined, and "
+                "name what it keeps float in quantise.float_layers"
+            )
         return self
 
     @property

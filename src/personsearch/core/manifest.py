@@ -99,6 +99,11 @@ class Manifest(StrictModel):
     parity: dict[str, Any] = Field(description="what the parity gate measured; `passed` is part of it")
     figures: dict[str, Any] = Field(default_factory=dict, description="accuracy and cost measured on this artifact")
 
+    @property
+    def detector_graph(self) -> GraphFile:
+        """The graph that frames go into: search, or scene in layout split."""
+        return self.graphs["scene" if self.layout == "split" else "search"]
+
     @field_validator("graphs")
     @classmethod
     def _known_graphs(cls, graphs: dict[str, GraphFile]) -> dict[str, GraphFile]:
