@@ -75,12 +75,12 @@ FP16 = ParityLimits(
 )
 INT8 = ParityLimits(
     score_tolerance=0.1,
-    min_matched=0.8,
+    min_matched=0.85,
     max_box_difference_px=None,
     max_score_difference=1.0,
     min_cosine=-1.0,
-    min_mean_cosine=0.85,
-    max_query_drop=0.15,
+    min_mean_cosine=0.9,
+    max_query_drop=0.1,
     min_top_1_agreement=0.5,
     min_top_k_overlap=0.5,
     min_rank_correlation=0.4,
