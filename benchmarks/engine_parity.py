@@ -8,6 +8,7 @@ optimisations, another correct implementation of the same graphs.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -136,7 +137,7 @@ def _candidates(
             not_run.append(f"{name}: {error}")
             continue
         label = engine.label.split(",")[0]
-        candidates.append(Candidate(label, manifest.precision, lambda engine=engine: EngineGraphs(engine)))
+        candidates.append(Candidate(label, manifest.precision, partial(EngineGraphs, engine)))
     if not candidates:
         raise InputError(
             "no other engine than ONNX Runtime can run here",

@@ -38,7 +38,7 @@ class GraphFile(StrictModel):
     (B, K) descending, ``embeddings`` (B, K, D) unit rows out; an unused row has score 0. ``query``: ``frames``
     (1, H, W, 3) and ``boxes`` float32 (1, Q, 4) xyxy input pixels in, ``embeddings`` (1, Q, D) out. Shapes are fixed:
     B is 1, and N in a graph named ``search.bN``. Layout ``split`` has ``scene`` and ``person`` in their place
-    (`personsearch.core.split`): frames to ``proposals`` (1, N, 4), ``objectness`` (1, N) and ``feature`` (1, C, h, w);
+    (`personsearch.core.split`): frames to ``proposals`` (1, N, 4), ``objectness`` (1, N) and ``feature`` (1, h, w, C);
     ``feature`` and ``boxes`` (1, P, 4) to ``margins`` (1, P), ``refined`` (1, P, 4) and ``embeddings`` (1, P, D).
     """
 

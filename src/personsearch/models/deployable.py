@@ -171,8 +171,9 @@ class PersonPart(nn.Module):
 
 
 class SceneGraph(nn.Module):
-    """uint8 frames to proposals (B, N, 4) by descending objectness (B, N), and the feature map (B, C, h, w).
+    """uint8 frames to proposals (B, N, 4) by descending objectness (B, N), and the feature map (B, h, w, C).
 
+    The map's channels are last, as `matrix_pool` reads them: turned once here, not in every run of the person graph.
     What a person costs is not in it: `PersonGraph` answers for each proposal, or for those that are worth it. An unused
     row has objectness 0.
     """
@@ -192,7 +193,7 @@ class SceneGraph(nn.Module):
     def forward(self, frames: Tensor) -> tuple[Tensor, ...]:
         feature, margins, deltas = self.scene(frames)
         boxes, valid, margins = self._propose(margins, deltas)
-        return boxes, torch.sigmoid(margins) * valid, feature
+        return boxes, torch.sigmoid(margins) * valid, feature.permute(0, 2, 3, 1)
 
     def _propose(self, margins: Tensor, deltas: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Proposals ``(B, N, 4)``, which of them are any, ``(B, N)`` of 1 and 0, and their margins ``(B, N)``."""
@@ -207,7 +208,7 @@ class SceneGraph(nn.Module):
 
 
 class PersonGraph(nn.Module):
-    """A feature map (1, C, h, w) and P boxes (1, P, 4) to margins (1, P), refined boxes and unit embeddings.
+    """A feature map (1, h, w, C) and P boxes (1, P, 4) to margins (1, P), refined boxes and unit embeddings.
 
     Margins, not scores: the host orders people by them, and a score of float32 saturates at 1. A detector answers
     margins and refined boxes alone. Everything of a crop comes from one pass through the person block, whatever
@@ -222,6 +223,7 @@ class PersonGraph(nn.Module):
 
     def forward(self, feature: Tensor, boxes: Tensor) -> tuple[Tensor, ...]:
         boxes = clip(boxes, self.input_wh)
+        feature = feature.permute(0, 3, 1, 2)
         margins, deltas, embeddings = self.person.once(matrix_pool(feature, boxes, self.pool_size, self.stride))
         count = boxes.shape[1]
         refined = clip(decode(deltas.reshape(1, count, 4), boxes, (10.0, 10.0, 5.0, 5.0)), self.input_wh)

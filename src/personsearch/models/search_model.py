@@ -43,7 +43,7 @@ class SplitParts:
     """A network as two graphs that the host joins.
 
     Attributes:
-        scene: frames (1, H, W, 3) to proposals (1, N, 4), objectness (1, N) and feature (1, C, h, w).
+        scene: frames (1, H, W, 3) to proposals (1, N, 4), objectness (1, N) and feature (1, h, w, C).
         person: feature and boxes (1, P, 4) to margins (1, P), refined (1, P, 4) and, but for a detector, embeddings
             (1, P, D).
         settings: what the host needs to join them.
