@@ -210,6 +210,12 @@ class OimRecipe(MemoryRecipe):
     """OIM: an embedding beside Faster R-CNN's class and box layers (Xiao et al., CVPR 2017)."""
 
     kind: Literal["oim"] = "oim"
+    embedding_norm: Literal["none", "batch"] = Field(
+        default="none",
+        description="batch: norm after the embedding's layer, not in the paper; without it or pretrained weights every "
+        "embedding may fall into one direction",
+        json_schema_extra=ADDED_LATER,
+    )
 
 
 class NaeRecipe(MemoryRecipe):
@@ -244,6 +250,12 @@ class QeepsRecipe(MemoryRecipe):
     """
 
     kind: Literal["qeeps"] = "qeeps"
+    embedding_norm: Literal["none", "batch"] = Field(
+        default="none",
+        description="batch: norm after the embedding's layer, not in the paper; without it or pretrained weights every "
+        "embedding may fall into one direction",
+        json_schema_extra=ADDED_LATER,
+    )
     trunk: ResNetTrunk
     query_reduction: Positive = Field(
         default=16, description="hidden layer of the gates (QSSE, QRPN): context over it, 4 at least; SE's 16"

@@ -43,7 +43,12 @@ def build_qeeps(recipe: QeepsRecipe, trunk: Trunk, preprocess: Preprocess, perso
         similarity=QuerySimilarityNet(recipe.embedding_dim),
         identity_rows=recipe.identity_rows,
         similarity_rois=recipe.similarity_rois,
-        head=RegionHead(trunk.person_block(), trunk.person_channels, recipe.embedding_dim),
+        head=RegionHead(
+            trunk.person_block(),
+            trunk.person_channels,
+            recipe.embedding_dim,
+            norm_embedding=recipe.embedding_norm == "batch",
+        ),
         embedding_dim=recipe.embedding_dim,
         memory=build_memory(recipe, person_count),
         **parts,

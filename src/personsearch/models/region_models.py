@@ -11,6 +11,7 @@ from personsearch.core.model_recipes import (
     GridAnchors,
     HdlRecipe,
     MemoryRecipe,
+    OimRecipe,
     RegionRecipe,
 )
 from personsearch.core.preprocess import Preprocess
@@ -35,10 +36,15 @@ def build_faster_rcnn(recipe: RegionRecipe, trunk: Trunk, preprocess: Preprocess
     return FasterRCNN(head=head, embedding_dim=0, **region_parts(recipe, trunk, preprocess, person_count))
 
 
-def build_oim(recipe: MemoryRecipe, trunk: Trunk, preprocess: Preprocess, person_count: int) -> OIMSearch:
+def build_oim(recipe: OimRecipe, trunk: Trunk, preprocess: Preprocess, person_count: int) -> OIMSearch:
     """OIM's network."""
     return OIMSearch(
-        head=RegionHead(trunk.person_block(), trunk.person_channels, recipe.embedding_dim),
+        head=RegionHead(
+            trunk.person_block(),
+            trunk.person_channels,
+            recipe.embedding_dim,
+            norm_embedding=recipe.embedding_norm == "batch",
+        ),
         embedding_dim=recipe.embedding_dim,
         memory=build_memory(recipe, person_count),
         **region_parts(recipe, trunk, preprocess, person_count),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from personsearch.models.heads.person_head import PersonOutput
+from personsearch.models.norms import RowNorm
 
 
 class RegionHead(nn.Module):
@@ -17,9 +18,14 @@ class RegionHead(nn.Module):
         block: conv5, ``(R, C, h, w)`` to ``(R, c, h', w')``.
         channels: c.
         embedding_dim: D; 0 for a detector without embeddings.
+        norm_embedding: batch norm after the embedding's layer, which neither OIM nor QEEPS has. Averages of ReLU
+            outputs are all positive, so that at first everybody's embedding has one direction; the look-up table then
+            holds that direction for everybody, and a network from scratch stays there.
     """
 
-    def __init__(self, block: nn.Module, channels: int, embedding_dim: int = 0) -> None:
+    def __init__(
+        self, block: nn.Module, channels: int, embedding_dim: int = 0, *, norm_embedding: bool = False
+    ) -> None:
         super().__init__()
         self.embedding_dim = embedding_dim
         self.block = block
@@ -31,6 +37,7 @@ class RegionHead(nn.Module):
             if layer is not None:
                 nn.init.normal_(layer.weight, std=std)
                 nn.init.zeros_(layer.bias)
+        self.norm_out = RowNorm(embedding_dim) if norm_embedding and embedding_dim else nn.Identity()
 
     def forward(self, pooled: Tensor, taps: dict[str, Tensor] | None = None) -> PersonOutput:
         """``(R, C, h, w)`` pooled crops to a `PersonOutput`; notes ``feature.person`` in ``taps`` when given."""
@@ -53,5 +60,5 @@ class RegionHead(nn.Module):
         """The embedding ``(R, D)`` before normalisation, of `person_map`'s output."""
         if self.embedding is None:
             return person_map.new_zeros((len(person_map), 0))
-        embedding: Tensor = self.embedding(person_map.mean(dim=(2, 3)))
+        embedding: Tensor = self.norm_out(self.embedding(person_map.mean(dim=(2, 3))))
         return embedding
