@@ -85,7 +85,7 @@ class SplitRecipe(StrictModel):
     """Layout split: a scene graph and a person graph joined by the host; see docs/adr/0020."""
 
     person_boxes: Annotated[int, Field(gt=0, le=64)] = Field(
-        default=4, description="P, boxes of one run of the person graph"
+        default=8, description="P, boxes of one run of the person graph"
     )
     floor: float = Field(
         default=0.1,
