@@ -144,14 +144,13 @@ def test_selection_counted_by_hand() -> None:
     assert graph.selection_macs == suppression + pooling
 
 
-def test_a_second_pass_over_fewer_boxes(tmp_path: Path) -> None:
+def test_fewer_rows_leave_no_work_out_of_the_second_head(tmp_path: Path) -> None:
+    """SeqNet's second suppression needs all boxes: a graph of fewer rows has them pass its second head too."""
     model = tiny("seqnet")
     whole = count_model(model, subject="seqnet")
     fewer = count_graph(write_graph(model, tmp_path / "search.onnx", rows=2), subject="seqnet")
     assert (fewer.persons, fewer.person_macs) == (4, whole.person_macs)
-    second = whole.persons_macs - fewer.persons_macs  # of two boxes
-    assert fewer.persons_macs == whole.person_macs * 4 - second
-    assert 0 < second < whole.person_macs * 2
+    assert fewer.persons_macs == whole.persons_macs
 
 
 def test_a_copied_block_is_the_same_weights() -> None:

@@ -151,8 +151,9 @@ class PersonPart(nn.Module):
 
     def forward(self, pooled: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """``(R, C, h, w)`` to margins ``(R,)``, deltas ``(R, 4)`` and unit embeddings ``(R, D)``."""
-        margins, deltas, embedding = self.once(pooled)
-        return margins, deltas, self.embed(pooled) if self.embed_refined else embedding
+        if self.embed_refined:
+            return *self.refine(pooled), self.embed(pooled)
+        return self.once(pooled)
 
     def once(self, pooled: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """As `forward`, all of it from one pass of the crop."""
