@@ -97,9 +97,7 @@ def test_another_data_set_of_the_same_name_is_not_taken_for_the_one_trained_on()
     kept = next(index for index in range(40) if index not in hold_out(pairs(20), 0.2, 4).images)
     rows[kept] = (rows[kept][0], [40])  # somebody new, among the images that were trained on
     for data in (pairs(21), Frames(rows)):
-        with pytest.raises(
-            InputError, match=r"^frames: .* would be held out .* other images or labels than"
-        ):
+        with pytest.raises(InputError, match=r"^frames: .* would be held out .* other images or labels than"):
             choose_images(facts, data, "train")
 
 
