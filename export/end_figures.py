@@ -167,7 +167,7 @@ def _some(dataset: SearchDataset, images: int) -> HoldOut:
         return hold_out(dataset, min(1.0, images / len(dataset)), seed=0)
     except InputError:  # rendered frames have no people that could be told apart beforehand
         chosen = spread(len(dataset), images, offset=0.5)
-        return HoldOut(tuple(chosen), "images", len(chosen))
+        return HoldOut(tuple(chosen), "stretches", len(chosen))  # each of one image
 
 
 def _boxes(queries: Sequence[Query], numbers: Sequence[int], letterbox: Letterbox) -> FloatArray:
