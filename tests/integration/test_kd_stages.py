@@ -237,7 +237,7 @@ def test_teachers_of_another_kind_are_one_line(root: Path, detector: Path, oim: 
 
 
 def test_a_recipe_without_knowledge_is_refused(root: Path) -> None:
-    with pytest.raises(InputError, match="at least one of hierarchical, detection and lookup_table"):
+    with pytest.raises(InputError, match="at least one of crops, detection, hierarchical, lookup_table"):
         student(root, "t.pt", hierarchical=None)
     assert student(root, "t.pt").hierarchical is not None, "HDL, as before the other blocks came"
     assert student(root, "t.pt", detection={}).hierarchical is None
