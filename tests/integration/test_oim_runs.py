@@ -157,12 +157,13 @@ def test_a_detector_is_evaluated_as_a_detector(root: Path, detector_run: Path) -
     assert (result.queries, result.search) == (0, None)
 
 
-def test_oim_becomes_an_artifact_and_a_detector_does_not(oim_run: Path, detector_run: Path, tmp_path: Path) -> None:
+def test_oim_becomes_an_artifact_and_so_does_a_detector(oim_run: Path, detector_run: Path, tmp_path: Path) -> None:
     arguments = ["--out", str(tmp_path / "artifact"), "gate.frames=2", "query_boxes=2"]
-    refused = CliRunner().invoke(app, ["export", str(detector_run), *arguments])
-    assert isinstance(refused.exception, InputError)
-    assert "is a detector and embeds nobody" in str(refused.exception)
-    assert not (tmp_path / "artifact").exists()
+    done = CliRunner().invoke(app, ["export", str(detector_run), *arguments])
+    assert done.exit_code == 0, done.output
+    detector = load_artifact(tmp_path / "artifact")
+    assert detector.embedding_dim == 0
+    assert set(detector.graphs) == {"search"}
     done = CliRunner().invoke(app, ["export", str(oim_run), *arguments])
     assert done.exit_code == 0, done.output
     manifest = load_artifact(tmp_path / "artifact")
