@@ -41,7 +41,11 @@ def engine_name(text: str) -> EngineName:
 
 def library_missing(name: EngineName) -> str:
     """What to do to get an engine's library, or nothing where its package is found; imports nothing."""
-    return "" if find_spec(MODULES[name]) is not None else INSTALL[name]
+    try:
+        found = find_spec(MODULES[name]) is not None
+    except ImportError:  # an import hook that keeps it out says so this way
+        found = False
+    return "" if found else INSTALL[name]
 
 
 def require_library(name: EngineName) -> None:
