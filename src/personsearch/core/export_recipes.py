@@ -77,7 +77,7 @@ class QuantiseRecipe(StrictModel):
         """The patterns of ``float_layers``; of auto those that it starts from."""
         if self.float_layers == "auto":
             # A field's default is what its annotation says.
-            return type(self).model_fields["float_layers"].default  # type: ignore[no-any-return]
+            return type(self).model_fields["float_layers"].default  # type: ignore[no-any-return]  # pydantic keeps defaults untyped
         return self.float_layers
 
 
