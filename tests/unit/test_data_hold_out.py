@@ -144,7 +144,7 @@ def test_both_parts_together_are_the_split(seed: int, share: float) -> None:
     for index in range(len(rest)):
         ids = rest[index].person_ids
         whole = data[rest[index].frame_index].person_ids
-        assert np.array_equal(np.where(ids >= 0, rest.person_ids[np.maximum(ids, 0)], ids), whole)
+        assert [int(rest.person_ids[one]) if one >= 0 else one for one in ids.tolist()] == whole.tolist()
     shown = np.concatenate([rest[index].person_ids for index in range(len(rest))])
     assert sorted(set(shown[shown >= 0].tolist())) == list(range(rest.person_count))
 
