@@ -110,7 +110,8 @@ class _Resolver:
             return teachers.setdefault(run.folder, run).checkpoint
 
         paths: dict[str, Path] = {key: checkpoint(teacher) for key, teacher in spec.teachers.items()}
-        start = None if spec.starts_from is None else checkpoint(spec.starts_from)
+        starts_from = spec.starts_from or self.recipe.scale.starts.get(spec.base)
+        start = None if starts_from is None else checkpoint(starts_from)
         recipe = self._recipe(name, spec, seed, paths, start, place)
         self.made[folder] = PlannedRun(name, folder, recipe, tuple(teachers.values()), tuple(files))
         return self.made[folder]

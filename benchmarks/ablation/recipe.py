@@ -99,6 +99,11 @@ class Scale(StrictModel):
     generate: SyntheticSettings | None = Field(default=None, description="the data set, where `data.root` is none")
     every: dict[str, Any] = Field(default_factory=dict, description="changes of every run")
     of: dict[str, dict[str, Any]] = Field(default_factory=dict, description="changes of the runs of a base recipe")
+    starts: dict[str, str] = Field(
+        default_factory=dict,
+        description="the teacher or row whose weights the runs of a base recipe start from, unless a run says it itself; "
+        "in the place of ImageNet's, where a trunk is too narrow for them",
+    )
 
     @model_validator(mode="after")
     def _some_data(self) -> Scale:
@@ -128,9 +133,12 @@ class AblationRecipe(StrictModel):
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
             raise ValueError(f"`{twice[0]}` is there twice among teachers and rows")
-        for base in self.scale.of:
-            if base not in self.bases:
-                raise ValueError(f"scale.of names `{base}`, which is not one of bases ({', '.join(self.bases)})")
+        for group, named in (("of", self.scale.of), ("starts", self.scale.starts)):
+            for base in named:
+                if base not in self.bases:
+                    raise ValueError(
+                        f"scale.{group} names `{base}`, which is not one of bases ({', '.join(self.bases)})"
+                    )
         return self
 
 

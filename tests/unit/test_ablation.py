@@ -153,6 +153,27 @@ def test_a_row_starts_from_the_weights_of_another_run(tmp_path: Path) -> None:
     assert "`init_from` is elsewhere.pt, of the base recipe" in refused(path)
 
 
+def test_all_runs_of_a_base_start_from_one_run_unless_they_say_another(tmp_path: Path) -> None:
+    rows = [{"name": "first", "base": "b"}, {"name": "second", "base": "b", "starts_from": "first"}]
+    path = table(tmp_path, rows=rows, teachers={"begin": {"base": "c"}})
+    content = yaml.safe_load(path.read_text())
+    content["bases"]["c"] = content["bases"]["b"]
+    content["scale"]["starts"] = {"b": "begin"}
+    path.write_text(yaml.safe_dump(content))
+    planned = plan(path, seeds=[5])
+    first, second = (planned.runs[name][0] for name in ("first", "second"))
+    assert first.recipe.init_from == "out/runs/begin-seed0/checkpoint.pt"
+    assert second.recipe.init_from == "out/runs/first-seed0/checkpoint.pt"
+    (begin,) = first.teachers
+    assert begin.recipe.init_from is None, "another base starts from nothing"
+    content["scale"]["starts"] = {"b": "begin", "c": "begin"}
+    path.write_text(yaml.safe_dump(content))
+    assert "teaches itself" in refused(path)
+    content["scale"]["starts"] = {"d": "begin"}
+    path.write_text(yaml.safe_dump(content))
+    assert "scale.starts names `d`" in refused(path)
+
+
 def test_qeeps_rows_start_from_oim_and_learn_from_its_table() -> None:
     for name, start in (("kd_table1", "oim50"), ("kd_table3", "oim18")):
         planned = plan(RECIPES / "ablation" / f"{name}.yaml", seeds=[0])
