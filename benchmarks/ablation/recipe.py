@@ -101,7 +101,7 @@ class Scale(StrictModel):
     of: dict[str, dict[str, Any]] = Field(default_factory=dict, description="changes of the runs of a base recipe")
     starts: dict[str, str] = Field(
         default_factory=dict,
-        description="the teacher or row whose weights the runs of a base recipe start from, unless a run says it itself; "
+        description="the teacher or row whose weights the runs of a base recipe start from, unless a run says it; "
         "in the place of ImageNet's, where a trunk is too narrow for them",
     )
 
