@@ -12,6 +12,7 @@ import onnx
 
 from personsearch.benchmarks.flops_trace import Layer, Phase, Step, Trace
 from personsearch.core.errors import InputError
+from personsearch.core.onnx_file import require_self_contained
 
 PRODUCTS = {"Conv", "Gemm", "MatMul"}
 VIEWS = {"Reshape", "Transpose", "Squeeze", "Unsqueeze", "Flatten", "Identity", "Expand", "Slice", "DequantizeLinear"}
@@ -155,8 +156,10 @@ def graph_inputs(path: Path) -> dict[str, tuple[int, ...]]:
 
 
 def _load(path: Path) -> Any:
+    content = path.read_bytes()
+    require_self_contained(content, path)
     try:
-        model = onnx.load(str(path))
+        model = onnx.load_model_from_string(content)
         return onnx.shape_inference.infer_shapes(model, strict_mode=True, data_prop=True)
     except Exception as error:  # of many undocumented types
         raise InputError("cannot be read as an ONNX graph", where=str(path), remedy=str(error)[:160]) from None

@@ -48,6 +48,7 @@ MODELS: dict[str, dict[str, object]] = {
     "oim": {"kind": "oim", **MEMORY},
     "nae": {"kind": "nae", **MEMORY},
     "seqnet": {"kind": "seqnet", **MEMORY},
+    "qeeps": {"kind": "qeeps", **MEMORY},
 }  # fmt: skip
 KINDS = sorted(MODELS)
 Flavour = Literal["fp16", "u8s8", "s8s8"]
