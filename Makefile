@@ -17,9 +17,10 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 demo: install
 	$(BIN)/personsearch demo --out demo
 
-# Two processes of one thread each: torch's threads would spin against each other on two cores.
+# Two processes of one thread each: torch's threads would spin against each other on two cores. A process that dies ends the run:
+# pytest-xdist would start another and then wait for ever.
 test: install
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --max-worker-restart 0
 
 check: install
 	$(BIN)/ruff check --no-cache .

@@ -16,6 +16,7 @@ import numpy as np
 from pydantic import Field
 
 from personsearch.core.errors import InputError
+from personsearch.core.openvino_core import openvino_core
 from personsearch.core.recipe import StrictModel
 
 Library = Literal["onnxruntime", "openvino", "torch"]
@@ -111,11 +112,9 @@ def _product(library: Library, number: str, threads: int) -> Callable[[], object
     graph = _graph(quantised=number == "int8")
     feed = np.random.default_rng(0).normal(size=(SIDE, SIDE)).astype(np.float32)
     if library == "openvino":
-        import openvino
-
-        compiled = openvino.Core().compile_model(
-            openvino.Core().read_model(graph), "CPU", {"INFERENCE_NUM_THREADS": threads, "PERFORMANCE_HINT": "LATENCY"}
-        )
+        core = openvino_core()
+        settings = {"INFERENCE_NUM_THREADS": threads, "PERFORMANCE_HINT": "LATENCY"}
+        compiled = core.compile_model(core.read_model(graph), "CPU", settings)
         request = compiled.create_infer_request()
         return lambda: request.infer({0: feed}, share_inputs=True, share_outputs=True)
     import onnxruntime

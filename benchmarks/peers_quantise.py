@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from personsearch.benchmarks.peers_systems import PairSpec
 from personsearch.core.errors import InputError
+from personsearch.core.openvino_core import openvino_core
 from personsearch.core.preprocess import Frame
 from personsearch.distill.sources.box_detector import DETECTOR_PRESETS, BoxDetector
 from personsearch.distill.sources.crop_embedder import REID_PRESETS, CropEmbedder
@@ -86,7 +87,7 @@ def with_batch(spec: PairSpec, people: int, folder: Path) -> PairSpec:
         return spec
     import openvino
 
-    network = openvino.Core().read_model(str(spec.reid))
+    network = openvino_core().read_model(str(spec.reid))
     shape = network.input(0).get_partial_shape()
     if not shape[0].is_static or shape[0].get_length() != 1:
         return spec
@@ -114,7 +115,7 @@ def _by_nncf(path: Path, fed: Sequence[NDArray[np.float32]], out: Path) -> Path:
         ) from None
     import openvino
 
-    model = openvino.Core().read_model(str(path))
+    model = openvino_core().read_model(str(path))
     batch = model.input(0).get_partial_shape()[0]
     rows = [row for images in fed for row in (images if batch.is_static and batch.get_length() == 1 else [images])]
     data = nncf.Dataset([row[None] if row.ndim == 3 else row for row in rows])

@@ -9,6 +9,7 @@ import numpy as np
 
 from personsearch.core.detections import FloatArray
 from personsearch.core.onnx_file import require_self_contained
+from personsearch.core.openvino_core import openvino_core
 from personsearch.core.preprocess import Frame
 from personsearch.export.rows import Rows
 
@@ -24,12 +25,9 @@ class OpenVinoGraphs:
     """
 
     def __init__(self, folder: Path) -> None:
-        import openvino
-
-        core = openvino.Core()
-        self._search = compile_graph(core, folder / "search.onnx")
+        self._search = compile_graph(folder / "search.onnx")
         query = folder / "query.onnx"
-        self._query = compile_graph(core, query) if query.is_file() else None
+        self._query = compile_graph(query) if query.is_file() else None
 
     def search(self, frame: Frame) -> Rows:
         outputs = run_graph(self._search, frames=frame[None])
@@ -44,12 +42,13 @@ class OpenVinoGraphs:
         return embeddings
 
 
-def compile_graph(core: Any, path: Path) -> Any:
-    """An inference request of a graph on the CPU, of an ``openvino.Core``."""
+def compile_graph(path: Path) -> Any:
+    """An inference request of a graph on the CPU."""
     # A CPU with bfloat16 would otherwise round a float32 graph, and the gate would judge another network.
     options = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32"}
     content = path.read_bytes()
     require_self_contained(content, path)
+    core = openvino_core()
     return core.compile_model(core.read_model(content), "CPU", options).create_infer_request()
 
 

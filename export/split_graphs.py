@@ -61,9 +61,7 @@ def _onnx_runner(path: Path, optimised: bool) -> RunGraph:
 
 
 def _openvino_runner(path: Path) -> RunGraph:
-    import openvino
-
-    request = compile_graph(openvino.Core(), path)
+    request = compile_graph(path)
 
     def run(feeds: Mapping[str, Array]) -> Mapping[str, Array]:
         return run_graph(request, **feeds)

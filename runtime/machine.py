@@ -21,6 +21,7 @@ from personsearch.core.engine_names import library_missing
 from personsearch.core.engine_tensorrt import load_tensorrt
 from personsearch.core.errors import InputError
 from personsearch.core.manifest import EngineName
+from personsearch.core.openvino_core import openvino_core
 from personsearch.runtime.engine import default_artifact, open_engine
 from personsearch.runtime.video_writer import CODECS, choose_codec
 
@@ -189,9 +190,7 @@ def _openvino(artifact: ShippedArtifact) -> str:
         if artifact.name and not artifact.problem:
             _run_blank(default_artifact(), "openvino")
         else:
-            import openvino
-
-            if "CPU" not in openvino.Core().available_devices:
+            if "CPU" not in openvino_core().available_devices:
                 return "installed, but it finds no CPU device; reinstall openvino"
     except (InputError, ImportError) as error:
         return " ".join(str(error).split())

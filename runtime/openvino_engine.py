@@ -8,6 +8,7 @@ from typing import Any
 
 from personsearch.core.engine_names import require_library
 from personsearch.core.errors import InputError
+from personsearch.core.openvino_core import openvino_core
 from personsearch.runtime.artifact_engine import ArtifactEngine
 from personsearch.runtime.graph import Array, Graph, TensorSpec
 
@@ -30,7 +31,7 @@ class OpenVinoEngine(ArtifactEngine):
         require_library("openvino")
         import openvino
 
-        core = openvino.Core()
+        core = openvino_core()
         options: dict[str, Any] = {
             "PERFORMANCE_HINT": "LATENCY",
             # On a CPU with bfloat16 or half arithmetic OpenVINO would round an fp32 graph to it by default, and the
@@ -52,7 +53,7 @@ class OpenVinoGraph:
     """A `Graph` compiled for the CPU.
 
     Args:
-        core: an ``openvino.Core``.
+        core: see `openvino_core`.
         path: for messages.
         content: the ONNX file's bytes; see `OnnxGraph`.
         options: of the compilation.

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from personsearch.core.errors import InputError
 from personsearch.core.files import sha256_file
+from personsearch.core.openvino_core import openvino_core
 
 Shape = tuple[int | None, ...]
 Tensors = dict[str, NDArray[Any]]
@@ -129,13 +130,11 @@ class _OpenVinoNetwork(ImageNetwork):
                 where=str(path),
                 remedy="pip install 'edge-person-search[openvino]', or convert the network to ONNX",
             )
-        import openvino
-
         weights = path.with_suffix(".bin")
         if not weights.is_file():
             raise InputError("no such file", where=str(weights), expected=f"the weights of {path.name} beside it")
         try:
-            core = openvino.Core()
+            core = openvino_core()
             # Half precision is OpenVINO's own choice on some processors; tables should not depend on the machine.
             settings: dict[str, Any] = {"INFERENCE_PRECISION_HINT": "f32"}
             if threads is not None:
