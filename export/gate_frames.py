@@ -37,6 +37,9 @@ PLAN: tuple[tuple[Scene, float | None, float], ...] = (
 list is repeated as often as frames are wanted."""
 FIGURES: dict[Scene, int] = {"usual": 12, "crowded": 40, "empty": 0, "dark": 12}
 DARK_GAIN, DARK_NOISE = 0.15, 4.0
+LOOKED_AT = 512
+"""Of a data set at most so many frames, spread over it, are asked how many people are in them: rendered sets have
+hundreds of thousands, and each has to be painted first."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,6 +70,8 @@ def drawn_gate_frames(preprocess: Preprocess, count: int) -> list[GateFrame]:
 def dataset_gate_frames(dataset: SearchDataset, preprocess: Preprocess, count: int) -> list[GateFrame]:
     """`filmed_gate_frames` of a data set's split, whose labels say which frames are crowded and which are empty.
 
+    Of a set of more than `LOOKED_AT` frames so many, evenly spread, are chosen among.
+
     Args:
         dataset: one split; at least one frame.
         preprocess: the model's letterbox.
@@ -75,9 +80,10 @@ def dataset_gate_frames(dataset: SearchDataset, preprocess: Preprocess, count: i
     Raises:
         InputError: a frame cannot be read.
     """
-    samples = (dataset[index] for index in range(len(dataset)))
+    looked_at = spread(len(dataset), min(len(dataset), LOOKED_AT), offset=0.5)
+    samples = (dataset[index] for index in looked_at)
     people = [sample.boxes_xyxy[sample.person_ids != IGNORE] for sample in samples]
-    return filmed_gate_frames(dataset.frame_bgr, people, preprocess, count)
+    return filmed_gate_frames(lambda number: dataset.frame_bgr(looked_at[number]), people, preprocess, count)
 
 
 def filmed_gate_frames(

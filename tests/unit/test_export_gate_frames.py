@@ -7,7 +7,15 @@ import pytest
 
 from personsearch.core.detections import FloatArray
 from personsearch.core.preprocess import Frame, Preprocess
-from personsearch.export.gate_frames import PLAN, GateFrame, drawn_gate_frames, filmed_gate_frames
+from personsearch.data import Sample
+from personsearch.export.gate_frames import (
+    LOOKED_AT,
+    PLAN,
+    GateFrame,
+    dataset_gate_frames,
+    drawn_gate_frames,
+    filmed_gate_frames,
+)
 
 PREPROCESS = Preprocess(input_wh=(96, 64), pad_value=7)
 WIDE = (320, 180)
@@ -61,6 +69,37 @@ def test_labels_choose_the_crowded_and_the_empty_frames() -> None:
     assert {shown(frame) for frame in frames if frame.scene == "crowded"} == {3}
     assert {shown(frame) for frame in frames if frame.scene == "empty"} == {1, 5}
     assert not {shown(frame) for frame in frames if frame.scene == "usual"} & {1, 5}
+
+
+class Endless:
+    """A rendered set: every label costs a picture; frame ``i`` has ``i % 7`` people."""
+
+    def __init__(self, count: int) -> None:
+        self.count, self.asked, self.read = count, list[int](), list[int]()
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __getitem__(self, index: int) -> Sample:
+        self.asked.append(index)
+        people = index % 7
+        return Sample(None, boxes(people), np.zeros(people, np.int64), 0, index, WIDE)
+
+    def frame_bgr(self, index: int) -> Frame:
+        self.read.append(index)
+        return numbered(index % 7)
+
+
+@pytest.mark.parametrize("count", [20, 200_000])
+def test_of_a_large_set_some_frames_from_all_over_it_are_looked_at(count: int) -> None:
+    dataset = Endless(count)
+    frames = dataset_gate_frames(dataset, PREPROCESS, 16)  # type: ignore[arg-type]  # what it needs of a data set
+    assert len(dataset.asked) == min(count, LOOKED_AT)
+    assert max(dataset.asked) - min(dataset.asked) >= 0.99 * (count - 1)
+    assert set(dataset.read) <= set(dataset.asked)
+    # What was read is what the labels of the same index promise.
+    assert {shown(frame) for frame in frames if frame.scene == "empty"} == {0}
+    assert {shown(frame) for frame in frames if frame.scene == "crowded"} <= {5, 6}
 
 
 def test_an_empty_scene_nobody_filmed_is_drawn_and_frames_without_labels_are_used() -> None:
