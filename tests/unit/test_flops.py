@@ -254,7 +254,7 @@ def test_what_is_not_a_model_is_refused(name: str, tmp_path: Path) -> None:
 def test_a_file_that_is_no_graph_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "search.onnx"
     path.write_bytes(b"not a graph")
-    with pytest.raises(InputError, match="ONNX graph"):
+    with pytest.raises(InputError, match="is not an ONNX file"):
         count_graph(path, subject="x")
 
 
