@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+from personsearch.benchmarks.parity_record import parity_table
 from personsearch.benchmarks.record_tables import (
     RecordTable,
     accuracy_table,
@@ -147,4 +148,5 @@ MAKERS: dict[str, Callable[[Sequence[Result]], str]] = {
     "energy": lambda results: _markdown(energy_table(results)),
     "flops": lambda results: _markdown(flops_table(results)),
     "accuracy": lambda results: _markdown(accuracy_table(results)),
+    "parity": lambda results: _markdown(parity_table(results)),
 }

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from html import escape
 
 from personsearch.benchmarks.pareto import COSTS, ParetoPoint, any_cost, pareto_points, pareto_rows, pareto_titles
+from personsearch.benchmarks.parity_record import parity_table
 from personsearch.benchmarks.record_tables import (
     RecordTable,
     accuracy_table,
@@ -24,7 +25,7 @@ from personsearch.benchmarks.results import Result
 from personsearch.benchmarks.roofline import RooflinePoint, recorded_points
 
 NUMBER = re.compile(r"[-+.,/0-9 e–]*")
-TABLED = {"flops", "peers", "latency", "multi", "offline", "stream", "energy", "accuracy", "gallery"}
+TABLED = {"flops", "peers", "latency", "multi", "offline", "stream", "energy", "accuracy", "gallery", "parity"}
 BENCH_CSS = """
 table.figures tbody th { text-align: left; white-space: nowrap; }
 table.figures thead tr th { text-align: left; white-space: normal; padding-bottom: 7px; }
@@ -59,6 +60,7 @@ def bench_page(results: Sequence[Result]) -> str:
         "Gallery": gallery_table(results),
         "Operations, weights and memory": flops_table(results),
         "Accuracy": accuracy_table(results),
+        "Parity": parity_table(results),
     }
     sections = [
         *_pareto_sections(groups),
