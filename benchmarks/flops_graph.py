@@ -15,7 +15,10 @@ from personsearch.core.errors import InputError
 from personsearch.core.onnx_file import require_self_contained
 
 PRODUCTS = {"Conv", "Gemm", "MatMul"}
-VIEWS = {"Reshape", "Transpose", "Squeeze", "Unsqueeze", "Flatten", "Identity", "Expand", "Slice", "DequantizeLinear"}
+VIEWS = {
+    "Reshape", "Transpose", "Squeeze", "Unsqueeze", "Flatten", "Identity", "Expand", "Slice", "Split",
+    "DequantizeLinear",
+}  # fmt: skip
 ELEMENTWISE = {
     "Cast", "Add", "Sub", "Mul", "Div", "Relu", "Clip", "Sigmoid", "Exp", "Abs", "HardSwish", "HardSigmoid", "Where",
     "Min", "Max", "Greater", "GreaterOrEqual", "Less", "LessOrEqual", "And", "Not", "Neg", "Sqrt", "Reciprocal",
@@ -86,7 +89,7 @@ class _Reader:
                 self._origin[node.output[0]] = self._origin.get(names[0], names[0])
             return
         if self._is_view(node):
-            self._memory[node.output[0]] = self._memory[names[0]]
+            self._memory.update(dict.fromkeys(node.output, self._memory[names[0]]))
             return
         late = node.op_type == "TopK" or any(memory in self._late for memory in reads)
         layer = self._layer(node) if node.op_type in PRODUCTS else None

@@ -55,7 +55,22 @@ class ShuffleUnit(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         if self.branch_proj is not None:
             return torch.cat([self.branch_proj(x), self.branch_main(x)], dim=1)
-        return torch.cat([x[:, 0::2], self.branch_main(x[:, 1::2])], dim=1)
+        even, odd = _even_odd(x)
+        return torch.cat([even, self.branch_main(odd)], dim=1)
+
+
+def _even_odd(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Every second channel of ``(B, C, h, w)``, from the first and from the second on: ``(B, C / 2, h, w)`` each.
+
+    In a graph as a shuffle of channels and a split, which engines know as such: OpenVINO has no fast slice of every
+    second channel (2.2 ms of 15.5 for this trunk at 768x576, docs/adr/0021). In training as views.
+    """
+    if not torch.compiler.is_exporting():
+        return x[:, 0::2], x[:, 1::2]
+    batch, channels, height, width = x.shape
+    shuffled = x.reshape(batch, channels // 2, 2, height, width).transpose(1, 2)
+    even, odd = torch.split(shuffled.reshape(batch, channels, height, width), channels // 2, dim=1)
+    return even, odd
 
 
 class ShuffleNet(Trunk, FoldsNorms):
