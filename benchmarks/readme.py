@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+from personsearch.benchmarks.ablation.recorded import ablation_tables
 from personsearch.benchmarks.parity_record import parity_table
 from personsearch.benchmarks.record_tables import (
     RecordTable,
@@ -137,6 +138,11 @@ def _pareto(results: Sequence[Result]) -> str:
     return "\n\n".join(f"On {data}:\n\n{_markdown(table)}" for data, table in tables.items()) or _markdown(None)
 
 
+def _ablation(results: Sequence[Result]) -> str:
+    tables = ablation_tables(results)
+    return "\n\n".join(f"**{title}**\n\n{_markdown(table)}" for title, table in tables) or _markdown(None)
+
+
 MAKERS: dict[str, Callable[[Sequence[Result]], str]] = {
     "demo": demo_table,
     "street": street_table,
@@ -148,5 +154,6 @@ MAKERS: dict[str, Callable[[Sequence[Result]], str]] = {
     "energy": lambda results: _markdown(energy_table(results)),
     "flops": lambda results: _markdown(flops_table(results)),
     "accuracy": lambda results: _markdown(accuracy_table(results)),
+    "ablation": _ablation,
     "parity": lambda results: _markdown(parity_table(results)),
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from pydantic import Field
 from rich import box
@@ -10,12 +11,14 @@ from rich.table import Table as RichTable
 from rich.text import Text
 
 from personsearch.benchmarks.ablation.order import Order, Spread, compare_order, spread_of
-from personsearch.benchmarks.ablation.plan import Plan
 from personsearch.benchmarks.ablation.recipe import PaperFigures
-from personsearch.benchmarks.ablation.runs import RunFigures
 from personsearch.benchmarks.accuracy import AccuracyResult
 from personsearch.benchmarks.results import Result, make_result
 from personsearch.core.recipe import StrictModel
+
+if TYPE_CHECKING:  # these two import PyTorch
+    from personsearch.benchmarks.ablation.plan import Plan
+    from personsearch.benchmarks.ablation.runs import RunFigures
 
 METRICS: Mapping[str, tuple[str, Callable[[AccuracyResult], float | None]]] = {
     "search_map": ("search mAP", lambda found: found.search.mean_ap if found.search else None),
@@ -94,7 +97,7 @@ def make_table(plan: Plan, figures: Mapping[str, RunFigures]) -> Table:
         chance_map=None if first is None or first.search is None else 100 * first.search.chance_mean_ap,
         seeds=plan.seeds,
         rows=tuple(rows),
-        orders=_orders(rows),
+        orders=orders_of(rows),
     )
 
 
@@ -114,8 +117,13 @@ def terminal_table(table: Table) -> RichTable:
     return shown
 
 
-def remarks(table: Table) -> list[str]:
-    """What has to be said under the table: data, spread, FLOPs, and the order of the rows beside the paper's."""
+def remarks(table: Table, *, brief: bool = False) -> list[str]:
+    """What has to be said under the table: data, spread, FLOPs, and the order of the rows beside the paper's.
+
+    Args:
+        table: with rows of figures, or without.
+        brief: swapped pairs that are no evidence are counted, not named.
+    """
     lines = [f"paper: {table.source}"]
     if table.dataset:
         chance = "" if table.chance_map is None else f"; chance: search mAP {table.chance_map:.1f}"
@@ -126,19 +134,25 @@ def remarks(table: Table) -> list[str]:
         + (", ".join(sorted({str(row.persons) for row in table.rows if row.persons is not None})) or "?")
         + " people"
     )
-    lines += [_order_text(order, table) for order in table.orders]
+    lines += [_order_text(order, table, brief) for order in table.orders]
     return lines
+
+
+def titles_and_cells(table: Table) -> tuple[list[str], list[list[str]]]:
+    """Titles of the columns, and as many cells for each row; those without a figure are empty."""
+    printed, metrics = _printed(table), _measured(table)
+    titles = ["row"]
+    for metric in metrics:
+        titles += [METRICS[metric][0], *(["paper"] if metric in printed else [])]
+    titles += ["scene GFLOP", "person MFLOP", "frame GFLOP", "seeds"]
+    return titles, [_cells(row, metrics, printed, " ") for row in table.rows]
 
 
 def markdown(table: Table) -> str:
     """The table with its remarks."""
-    printed, metrics = _printed(table), _measured(table)
-    heads = ["row"]
-    for metric in metrics:
-        heads += [METRICS[metric][0], *(["paper"] if metric in printed else [])]
-    heads += ["scene GFLOP", "person MFLOP", "frame GFLOP", "seeds"]
-    lines = [f"# {table.title}", "", f"| {' | '.join(heads)} |", f"|{'|'.join('---' for _ in heads)}|"]
-    lines += [f"| {' | '.join(_cells(row, metrics, printed, ' '))} |" for row in table.rows]
+    titles, rows = titles_and_cells(table)
+    lines = [f"# {table.title}", "", f"| {' | '.join(titles)} |", f"|{'|'.join('---' for _ in titles)}|"]
+    lines += [f"| {' | '.join(row)} |" for row in rows]
     return "\n".join([*lines, "", *(f"- {line}" for line in remarks(table))]) + "\n"
 
 
@@ -154,6 +168,8 @@ def records(table: Table, arguments: Sequence[str]) -> list[Result]:
                 figures[f"{metric}_std"] = (spread.std, "percent")
         if not figures or row.scene_gflops is None or row.person_mflops is None or row.frame_gflops is None:
             continue
+        if table.chance_map is not None and "search_map" in row.figures:
+            figures["chance_map"] = (table.chance_map, "percent")
         figures |= {f"paper_{name}": (value, "percent") for name, value in _paper(row).items()}
         figures["scene"] = (row.scene_gflops, "GFLOP")
         figures["person"] = (row.person_mflops, "MFLOP")
@@ -174,7 +190,8 @@ def records(table: Table, arguments: Sequence[str]) -> list[Result]:
     return made
 
 
-def _orders(rows: Sequence[TableRow]) -> tuple[Order, ...]:
+def orders_of(rows: Sequence[TableRow]) -> tuple[Order, ...]:
+    """The order of the rows by every figure that the paper prints, and tells rows apart by."""
     found = []
     for metric in _PRINTED:
         paper = {row.name: _paper(row)[metric] for row in rows if metric in _paper(row)}
@@ -203,7 +220,7 @@ def _spread_text(spread: Spread, between: str) -> str:
     return f"{spread.mean:.1f} ± {spread.std:.1f}{between}({spread.low:.1f}..{spread.high:.1f})"
 
 
-def _order_text(order: Order, table: Table) -> str:
+def _order_text(order: Order, table: Table, brief: bool) -> str:
     rows = {row.name: row for row in table.rows}
     text = f"order by {METRICS[order.metric][0]}: Kendall tau {order.kendall_tau:.2f} over {order.pairs} pairs"
     if not order.swaps:
@@ -213,7 +230,7 @@ def _order_text(order: Order, table: Table) -> str:
         text += f"; DIFFERS from the paper, ranges of the seeds apart: {pairs}"
     rest = [f"{rows[swap.above].title} / {rows[swap.below].title}" for swap in order.swaps if not swap.apart]
     if rest:
-        text += f"; swapped within the spread, or with one seed only: {'; '.join(rest)}"
+        text += f"; swapped within the spread, or with one seed only: {len(rest) if brief else '; '.join(rest)}"
     return text
 
 

@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from html import escape
 
+from personsearch.benchmarks.ablation.recorded import ablation_tables
 from personsearch.benchmarks.pareto import COSTS, ParetoPoint, any_cost, pareto_points, pareto_rows, pareto_titles
 from personsearch.benchmarks.parity_record import parity_table
 from personsearch.benchmarks.record_tables import (
@@ -25,7 +26,9 @@ from personsearch.benchmarks.results import Result
 from personsearch.benchmarks.roofline import RooflinePoint, recorded_points
 
 NUMBER = re.compile(r"[-+.,/0-9 e–]*")
-TABLED = {"flops", "peers", "latency", "multi", "offline", "stream", "energy", "accuracy", "gallery", "parity"}
+TABLED = {
+    "flops", "peers", "latency", "multi", "offline", "stream", "energy", "accuracy", "gallery", "parity", "ablation",
+}  # fmt: skip
 BENCH_CSS = """
 table.figures tbody th { text-align: left; white-space: nowrap; }
 table.figures thead tr th { text-align: left; white-space: normal; padding-bottom: 7px; }
@@ -65,6 +68,7 @@ def bench_page(results: Sequence[Result]) -> str:
     sections = [
         *_pareto_sections(groups),
         *(_section(title, _table(table)) for title, table in tables.items() if table is not None),
+        *(_section(title, _table(table)) for title, table in ablation_tables(results)),
     ]
     if points := recorded_points(results):
         sections.append(_section("Roofline", _roofline(points)))

@@ -121,6 +121,7 @@ def test_table_markdown_and_records(whole: tuple[Path, Path, Result]) -> None:
     figures = records["tiny-pd"].figures
     assert figures["search_map_low"].value <= figures["search_map"].value <= figures["search_map_high"].value
     assert figures["paper_search_map"].value == 20
+    assert figures["chance_map"].value > 0
     assert figures["scene"].unit == "GFLOP"
     assert len(records["tiny-pd"].settings["checkpoints"].split(", ")) == 2
 
