@@ -125,6 +125,17 @@ def _by_nncf(path: Path, fed: Sequence[NDArray[np.float32]], out: Path) -> Path:
     return out
 
 
+def _in_opset_13(path: Path, out: Path) -> None:
+    """Before opset 13 a DequantizeLinear has one scale for all channels; ONNX Runtime's tool writes one each all the same."""
+    import onnx
+    from onnx import version_converter
+
+    model = onnx.load(str(path), load_external_data=False)
+    if next(one.version for one in model.opset_import if one.domain in ("", "ai.onnx")) < 13:
+        model = version_converter.convert_version(model, 13)
+    onnx.save(model, str(out))
+
+
 def _by_onnxruntime(path: Path, fed: Sequence[NDArray[np.float32]], out: Path) -> Path:
     from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
     from onnxruntime.quantization.shape_inference import quant_pre_process
@@ -140,7 +151,8 @@ def _by_onnxruntime(path: Path, fed: Sequence[NDArray[np.float32]], out: Path) -
 
     name = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"]).get_inputs()[0].name
     prepared = out.with_name(f"{out.stem}-prepared.onnx")
-    quant_pre_process(str(path), str(prepared))
+    _in_opset_13(path, prepared)
+    quant_pre_process(str(prepared), str(prepared))
     quantize_static(
         str(prepared),
         str(out),
