@@ -126,7 +126,7 @@ def _by_nncf(path: Path, fed: Sequence[NDArray[np.float32]], out: Path) -> Path:
 
 
 def _in_opset_13(path: Path, out: Path) -> None:
-    """Before opset 13 a DequantizeLinear has one scale for all channels; ONNX Runtime's tool writes one each all the same."""
+    """Before opset 13 a DequantizeLinear has one scale for all channels; ONNX Runtime's tool writes one each."""
     import onnx
     from onnx import version_converter
 
