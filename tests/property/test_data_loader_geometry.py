@@ -38,9 +38,16 @@ def rectangle(image: Frame, box: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     others[max(y1 - 4, 0) : y2 + 4, max(x1 - 4, 0) : x2 + 4] = False
     limit = np.percentile(distance[others], 2) / 2
     near = distance < limit
-    columns = np.flatnonzero(near[y1:y2].mean(axis=0) > 0.5)
-    rows = np.flatnonzero(near[:, x1:x2].mean(axis=1) > 0.5)
-    return np.array([columns[0], rows[0], columns[-1] + 1, rows[-1] + 1])
+    left, right = _run(near[y1:y2].mean(axis=0) > 0.5, x)
+    top, bottom = _run(near[:, x1:x2].mean(axis=1) > 0.5, y)
+    return np.array([left, top, right, bottom])
+
+
+def _run(near: np.ndarray[Any, Any], middle: int) -> tuple[int, int]:
+    """Where the stretch around the middle begins and ends; padding elsewhere may have the rectangle's colour."""
+    others = np.flatnonzero(~near)
+    before, after = others[others < middle], others[others > middle]
+    return int(before[-1]) + 1 if len(before) else 0, int(after[0]) if len(after) else len(near)
 
 
 @settings(max_examples=120, deadline=None)

@@ -246,7 +246,7 @@ def test_the_table_in_pages(tmp_path: Path, results: Path) -> None:
     assert save(results, artifact(tmp_path / "fp32", FP32)).exit_code == 0
     filled = with_tables(MARKER, read_results(results))
     assert "| " + " | ".join(["fp32", *FP32_CELLS]) + " |" in filled
-    assert "- `personsearch " in filled
+    assert "\n- `personsearch" in filled
     page = bench_page(read_results(results))
     assert "<h2>Parity</h2>" in page
     assert "Other records" not in page
