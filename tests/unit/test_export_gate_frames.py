@@ -93,7 +93,7 @@ class Endless:
 @pytest.mark.parametrize("count", [20, 200_000])
 def test_of_a_large_set_some_frames_from_all_over_it_are_looked_at(count: int) -> None:
     dataset = Endless(count)
-    frames = dataset_gate_frames(dataset, PREPROCESS, 16)  # type: ignore[arg-type]  # what it needs of a data set
+    frames = dataset_gate_frames(dataset, PREPROCESS, 16)  # type: ignore[arg-type]  # a stand-in, of the members used alone
     assert len(dataset.asked) == min(count, LOOKED_AT)
     assert max(dataset.asked) - min(dataset.asked) >= 0.99 * (count - 1)
     assert set(dataset.read) <= set(dataset.asked)
