@@ -291,6 +291,7 @@ def _manifest(
         batches=recipe.batches,
         layout=recipe.layout,
         split=made.graphs.split,
+        pooling=recipe.graph_pooling,
         training_data=origin.data,
         recipe=origin.recipe.model_dump(mode="json"),
         recipe_hash=recipe_hash(origin.recipe),

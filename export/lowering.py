@@ -25,6 +25,7 @@ from personsearch.export.to_onnx import (
     write_split_graphs,
 )
 from personsearch.models import SearchModel
+from personsearch.models.deployable import pool_by
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,13 +74,15 @@ def write_float_graphs(
 
     Args:
         model: in evaluation mode.
-        recipe: batches, Q, opset.
+        recipe: batches, Q, opset, pooling.
         rows: K of the outputs.
         folder: to write to, empty.
         advance: called after each graph with its name.
     """
     search, embeds = model.deployable(rows), model.embedding_dim > 0
     query = model.deployable_query(recipe.query_boxes) if embeds else None
+    for graph in (search, *([] if query is None else [query])):
+        pool_by(graph, recipe.graph_pooling)
     input_wh = model.preprocess.input_wh
     outputs = SEARCH_OUTPUTS if embeds else DETECTION_OUTPUTS
     if recipe.layout == "split":

@@ -14,13 +14,16 @@ import torch
 from torch import Tensor, nn
 
 from personsearch.core.split import PERSON_INPUTS, PERSON_OUTPUTS, SCENE_OUTPUTS
+from personsearch.models.deployable import pooling_of
 from personsearch.models.fold import folded
 from personsearch.models.search_model import SplitParts
 
 FORBIDDEN_OPERATORS = frozenset(
-    {"NonMaxSuppression", "NonZero", "RoiAlign", "MaxRoiPool", "Loop", "If", "Scan", "Unique", "Compress", "Range"}
+    {"NonMaxSuppression", "NonZero", "MaxRoiPool", "Loop", "If", "Scan", "Unique", "Compress", "Range"}
 )
-"""Operators whose shapes depend on data, that hide control flow, or that are a plugin in TensorRT."""
+"""Operators whose shapes depend on data, or that hide control flow."""
+PLUGINS = frozenset({"RoiAlign"})
+"""Standard operators that are plugins in TensorRT; a graph has them only where it was told to (`pool_by`)."""
 
 SEARCH_OUTPUTS = ("boxes", "scores", "embeddings")
 DETECTION_OUTPUTS = ("boxes", "scores")
@@ -88,11 +91,11 @@ def write_split_graphs(
     _write(parts.person, (feature, boxes), folder / "person.onnx", PERSON_INPUTS, outputs, opset)
 
 
-def graph_problems(path: Path) -> list[str]:
+def graph_problems(path: Path, *, plugins: bool = False) -> list[str]:
     """What keeps a graph from running everywhere; empty for a good one.
 
     Checked: ONNX's own checker with shape inference, no external data, only standard operators, none of
-    `FORBIDDEN_OPERATORS`, every tensor's shape known and fixed.
+    `FORBIDDEN_OPERATORS` and, unless ``plugins``, of `PLUGINS`, every tensor's shape known and fixed.
     """
     model = onnx.load(str(path), load_external_data=False)
     problems = []
@@ -105,7 +108,8 @@ def graph_problems(path: Path) -> list[str]:
     domains = {opset.domain for opset in model.opset_import} - {"", "ai.onnx"}
     if domains:
         problems.append(f"operators of {', '.join(sorted(domains))}")
-    found = FORBIDDEN_OPERATORS & {node.op_type for node in model.graph.node}
+    forbidden = FORBIDDEN_OPERATORS if plugins else FORBIDDEN_OPERATORS | PLUGINS
+    found = forbidden & {node.op_type for node in model.graph.node}
     if found:
         problems.append(f"forbidden operators {', '.join(sorted(found))}")
     problems += [f"`{name}` has no fixed shape" for name in _unfixed(model)]
@@ -152,7 +156,7 @@ def _write(
     # Dead weights and shapes that only the exporter's annotations knew would escape the checks below.
     model = onnx.shape_inference.infer_shapes(model, strict_mode=True, data_prop=True)
     onnx.save(model, str(path))
-    problems = graph_problems(path)
+    problems = graph_problems(path, plugins=pooling_of(module) == "roi_align")
     if problems:
         raise ValueError(f"{path.name} cannot be deployed: {'; '.join(problems[:3])}")
 

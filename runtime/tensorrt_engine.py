@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from personsearch.core.engine_builder import build_engine
-from personsearch.core.engine_builds import build_command, engine_key, require_flavour
+from personsearch.core.engine_builds import build_command, engine_key, require_buildable
 from personsearch.core.engine_cache import EngineCache, EngineKey, EngineRecord, TensorRtName
 from personsearch.core.engine_tensorrt import TensorRt, load_tensorrt, numpy_dtype, require_gpu
 from personsearch.core.errors import InputError
@@ -45,7 +45,7 @@ class TensorRtEngine(ArtifactEngine):
         rebuild: bool = False,
         cache: EngineCache | None = None,
     ) -> None:
-        require_flavour(read_manifest(artifact), artifact)
+        require_buildable(read_manifest(artifact), artifact)
         api = load_tensorrt(library)
         driver = require_gpu(library, "run")
         place = cache or EngineCache()

@@ -13,6 +13,7 @@ from pydantic import TypeAdapter
 from torch import nn
 
 from personsearch.core.export_recipes import QuantiseRecipe
+from personsearch.core.manifest import Pooling
 from personsearch.core.model_recipes import ModelRecipe
 from personsearch.core.preprocess import Frame, Preprocess
 from personsearch.export.frames import drawn_frames
@@ -20,6 +21,7 @@ from personsearch.export.half import halve_graph
 from personsearch.export.quantise import calibrate, quantise_graph
 from personsearch.export.to_onnx import DETECTION_OUTPUTS, SEARCH_OUTPUTS, write_query_graph, write_search_graph
 from personsearch.models import SearchModel, build_model
+from personsearch.models.deployable import pool_by
 
 PREPROCESS = Preprocess(input_wh=(96, 64))
 QUERY_BOXES = 2
@@ -81,24 +83,27 @@ def settled_model(kind: str) -> SearchModel:
 
 
 @lru_cache
-def exported(kind: str) -> Path:
+def exported(kind: str, pooling: Pooling = "matrix") -> Path:
     """A folder with ``search.onnx`` and, but for a detector, ``query.onnx``; read it, change copies."""
     _FOLDERS.append(tempfile.TemporaryDirectory(prefix="every-model-"))
     folder, model = Path(_FOLDERS[-1].name), settled_model(kind)
     input_wh = PREPROCESS.input_wh
     outputs = SEARCH_OUTPUTS if model.embedding_dim else DETECTION_OUTPUTS
-    write_search_graph(model.deployable(), folder / "search.onnx", input_wh=input_wh, opset=18, outputs=outputs)
+    search = model.deployable()
+    pool_by(search, pooling)
+    write_search_graph(search, folder / "search.onnx", input_wh=input_wh, opset=18, outputs=outputs)
     if model.embedding_dim:
         query = model.deployable_query(QUERY_BOXES)
+        pool_by(query, pooling)
         write_query_graph(query, folder / "query.onnx", input_wh=input_wh, query_boxes=QUERY_BOXES, opset=18)
     return folder
 
 
 @lru_cache
-def rounded(kind: str, flavour: Flavour) -> Path:
+def rounded(kind: str, flavour: Flavour, pooling: Pooling = "matrix") -> Path:
     """`exported`, in float16 or in one of int8's flavours."""
     _FOLDERS.append(tempfile.TemporaryDirectory(prefix="every-model-"))
-    folder = Path(shutil.copytree(exported(kind), Path(_FOLDERS[-1].name) / flavour))
+    folder = Path(shutil.copytree(exported(kind, pooling), Path(_FOLDERS[-1].name) / flavour))
     if flavour == "fp16":
         for path in folder.glob("*.onnx"):
             halve_graph(path)

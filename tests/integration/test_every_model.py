@@ -5,11 +5,13 @@ from __future__ import annotations
 from importlib.util import find_spec
 from typing import get_args
 
+import onnx
 import pytest
 import torch
 from every_model import KINDS, PREPROCESS, QUERY_BOXES, Flavour, exported, frames, rounded, settled_model
 
 from personsearch.core.gate_recipe import GateRecipe, Precision
+from personsearch.core.manifest import Pooling
 from personsearch.export.gate import DETECTOR, NO_LABELS, Reference, engine_candidates, run_gate
 from personsearch.export.gate_frames import drawn_gate_frames
 from personsearch.export.reference import references
@@ -20,11 +22,14 @@ needs_rtx = pytest.mark.skipif(
 )
 
 
+@pytest.mark.parametrize("pooling", ["matrix", "roi_align"])
 @pytest.mark.parametrize("kind", KINDS)
-def test_every_engine_does_what_torch_does(kind: str) -> None:
+def test_every_engine_does_what_torch_does(kind: str, pooling: Pooling) -> None:
     model = settled_model(kind)
     query = model.deployable_query(QUERY_BOXES) if model.embedding_dim else None
-    candidates, not_run = engine_candidates(exported(kind), "fp32")
+    candidates, not_run = engine_candidates(exported(kind, pooling), "fp32")
+    pools = {node.op_type for node in onnx.load(str(exported(kind, pooling) / "search.onnx")).graph.node}
+    assert ("RoiAlign" in pools) == (pooling == "roi_align")
     report = run_gate(
         Reference(references(model.deployable(), query), model.score_threshold, QUERY_BOXES),
         candidates,
@@ -72,13 +77,14 @@ def test_tensorrt_builds_every_graph_in_fp16_and_int8(kind: str, flavour: Flavou
         assert report.built
 
 
+@pytest.mark.parametrize("pooling", ["matrix", "roi_align"])
 @pytest.mark.parametrize("flavour", get_args(Flavour))
 @pytest.mark.parametrize("kind", ["hdl depthwise", "seqnet"])
-def test_rounded_graphs_run_on_every_engine(kind: str, flavour: Flavour) -> None:
+def test_rounded_graphs_run_on_every_engine(kind: str, flavour: Flavour, pooling: Pooling) -> None:
     # An untrained network has no margin between people: this checks the road, not the accuracy.
     model = settled_model(kind)
     precision: Precision = "fp16" if flavour == "fp16" else "int8"
-    candidates, _ = engine_candidates(rounded(kind, flavour), precision, flavour)
+    candidates, _ = engine_candidates(rounded(kind, flavour, pooling), precision, flavour)
     loose = {"min_matched": 0.3, "max_score_difference": 1, "min_cosine": -1, "min_mean_cosine": 0.5}
     ranks = {"min_top_1_agreement": 0, "min_top_k_overlap": 0, "min_rank_correlation": -1, "max_query_drop": 1}
     report = run_gate(

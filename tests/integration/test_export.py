@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 
 import numpy as np
+import onnx
 import onnxruntime
 import pytest
 import yaml
@@ -14,6 +15,7 @@ from tiny_runs import teacher_recipe, write_folder
 from typer.testing import CliRunner, Result
 
 from personsearch.cli.app import app
+from personsearch.core.engine_builds import require_buildable
 from personsearch.core.errors import InputError
 from personsearch.core.files import sha256_file
 from personsearch.core.manifest import load_artifact
@@ -65,6 +67,28 @@ def test_the_artifact_is_complete_and_knows_its_origin(artifact: Path, checkpoin
     assert boxes.shape == (1, 6, 4)
     assert scores.shape == (1, 6)
     assert embeddings.shape == (1, 6, manifest.embedding_dim)
+
+
+def test_people_are_cut_out_as_the_target_runs_it(artifact: Path, checkpoint: Path, tmp_path: Path) -> None:
+    """RoiAlign for engines on CPUs, products where that is a plugin; TensorRT refuses the former by name."""
+
+    def pools(folder: Path) -> list[bool]:
+        graphs = [onnx.load(str(folder / name)) for name in ("search.onnx", "query.onnx")]
+        return [any(node.op_type == "RoiAlign" for node in graph.graph.node) for graph in graphs]
+
+    assert pools(artifact) == [True, True]
+    assert load_artifact(artifact).pooling == "roi_align"
+    with pytest.raises(InputError, match=r"pool by RoiAlign, which is a plugin in TensorRT.*export with `--to tensorrt`"):
+        require_buildable(load_artifact(artifact), artifact)
+    for number, option in enumerate((("--to", "tensorrt"), ("pooling=matrix",))):
+        out = tmp_path / str(number)
+        assert export(checkpoint, "--out", out, *option, *QUICK).exit_code == 0
+        assert pools(out) == [False, False]
+        require_buildable(load_artifact(out), out)
+    for option in ("tensorrt", "tensorrt-rtx"):
+        refused = bad(checkpoint, "--out", tmp_path / "no", "--to", option, "pooling=roi_align")
+        assert f"target {option} pools by matrix products" in refused
+    assert "layout split pools by" in bad(checkpoint, "--out", tmp_path / "no", "--layout", "split", "pooling=roi_align")
 
 
 def test_int8_is_calibrated_gated_and_smaller(checkpoint: Path, artifact: Path, data: Path, tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torchvision.ops import nms, roi_align
 
-from personsearch.models.deployable import fixed_nms, matrix_pool, pairwise_iou
+from personsearch.models.deployable import fixed_nms, matrix_pool, operator_pool, pairwise_iou
 
 
 def crowd(seed: int, count: int, spread: float) -> Tensor:
@@ -115,3 +115,4 @@ def test_matrix_pool_equals_roi_align(seed: int, stride: int, pool_size: int) ->
     boxes[..., 2:] = torch.minimum(boxes[..., 2:] + 1, torch.tensor([width, height], dtype=torch.float32))
     expected = roi_align(feature, list(boxes), pool_size, 1 / stride, sampling_ratio=2, aligned=True)
     torch.testing.assert_close(matrix_pool(feature, boxes, pool_size, stride), expected, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(operator_pool(feature, boxes, pool_size, stride), expected, atol=0, rtol=0)

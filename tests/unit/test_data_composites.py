@@ -18,6 +18,7 @@ from personsearch.core.seeding import rng_for
 from personsearch.data import TrainingLoader, open_dataset
 from personsearch.data.backgrounds import load_backgrounds
 from personsearch.data.composite_spec import CompositeSpec, read_composite_spec
+from personsearch.data.recolour import recoloured
 
 
 @pytest.fixture(scope="module")
@@ -307,6 +308,39 @@ def test_decoys_carry_no_label(material: Path, tmp_path: Path, monkeypatch: pyte
     assert {kind for index in range(10) for kind in none.composite(index).kinds} == {"person"}
     only: Any = open_dataset(write_spec(material, tmp_path, people=[0, 0]), "train")
     assert all(len(only[index].person_ids[only[index].person_ids >= -1]) == 0 for index in range(10))
+
+
+def test_recoloured_people_are_nobody(material: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In training as many people as before, without identity; validation is not touched."""
+    monkeypatch.setenv("MATERIAL", str(material))
+    plain: Any = open_dataset(write_spec(material, tmp_path, people=[3, 3]), "train")
+    still = open_dataset(tmp_path / "spec.yaml", "validation")
+    path = write_spec(material, tmp_path, people=[3, 3], recolour_share=1.0)
+    dyed, validation = open_dataset(path, "train"), open_dataset(path, "validation")
+    people = [int((dataset[index].person_ids >= -1).sum()) for dataset in (plain, dyed) for index in range(20)]
+    assert sum(people[20:]) > 0.7 * sum(people[:20]) > 0
+    assert {int(person) for index in range(20) for person in dyed[index].person_ids} <= {-1, -2}
+    for index in range(6):
+        np.testing.assert_array_equal(validation.frame_bgr(index), still.frame_bgr(index))
+        np.testing.assert_array_equal(validation[index].person_ids, still[index].person_ids)
+
+
+def test_recolouring_leaves_the_head_and_changes_each_half() -> None:
+    crop = np.random.default_rng(0).integers(40, 200, (128, 64, 3), dtype=np.uint8)
+    crop[64:] = cv2.GaussianBlur(crop[64:], (0, 0), 2)
+    upper, lower = [], []
+    for seed in range(12):
+        dyed = recoloured(crop, np.random.default_rng(seed))
+        assert (dyed.shape, dyed.dtype) == (crop.shape, crop.dtype)
+        assert np.abs(dyed[:5].astype(int) - crop[:5]).max() <= 2  # beyond, the change begins softly
+        np.testing.assert_array_equal(dyed, recoloured(crop, np.random.default_rng(seed)))
+        shift = dyed.astype(float).mean(axis=1) - crop.astype(float).mean(axis=1)
+        upper.append(shift[30:50].mean(axis=0))
+        lower.append(shift[85:].mean(axis=0))
+    # Both halves move, neither as the other does.
+    assert np.linalg.norm(upper, axis=1).min() > 3
+    assert np.linalg.norm(lower, axis=1).min() > 3
+    assert np.linalg.norm(np.subtract(upper, lower), axis=1).mean() > 10
 
 
 @pytest.mark.parametrize(

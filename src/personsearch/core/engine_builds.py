@@ -44,7 +44,7 @@ def build_artifact(
         InputError: not an artifact, the library or a GPU that it needs is missing, or it refuses a graph or an option.
     """
     manifest = load_artifact(artifact)
-    require_flavour(manifest, artifact)
+    require_buildable(manifest, artifact)
     api = load_tensorrt(library)
     driver = probe_cuda()
     if not api.is_rtx:
@@ -93,11 +93,12 @@ def engine_key(
     )
 
 
-def require_flavour(manifest: Manifest, artifact: Path) -> None:
-    """Refuses int8 graphs made for CPUs before TensorRT's parser does, which would not say what to do.
+def require_buildable(manifest: Manifest, artifact: Path) -> None:
+    """Refuses graphs made for CPUs before TensorRT's parser does, which would not say what to do.
 
     Raises:
-        InputError: activations are unsigned with a zero point (U8S8), which TensorRT has not.
+        InputError: activations are unsigned with a zero point (U8S8), which TensorRT has not, or people are cut out by
+            RoiAlign, which is a plugin there.
     """
     if manifest.int8_flavour == "u8s8":
         raise InputError(
@@ -105,6 +106,13 @@ def require_flavour(manifest: Manifest, artifact: Path) -> None:
             where=str(artifact),
             expected="s8s8 for TensorRT",
             remedy="export with `--to tensorrt --precision int8`, or use --engine onnxruntime or openvino",
+        )
+    if manifest.pooling != "matrix":
+        raise InputError(
+            "its graphs pool by RoiAlign, which is a plugin in TensorRT",
+            where=str(artifact),
+            expected="pooling by matrix products",
+            remedy="export with `--to tensorrt`, or use --engine onnxruntime or openvino",
         )
 
 

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field, field_validator, model_validator
 
 from personsearch.core.gate_recipe import GateRecipe, Points
-from personsearch.core.manifest import EngineName, GraphLayout, Int8Flavour
+from personsearch.core.manifest import EngineName, GraphLayout, Int8Flavour, Pooling
 from personsearch.core.model_recipes import Positive
 from personsearch.core.recipe import StrictModel
 
@@ -64,12 +64,10 @@ class QuantiseRecipe(StrictModel):
         default=False, description="cross-layer equalisation of consecutive convolutions before anything is rounded"
     )
     float_layers: tuple[str, ...] | Literal["auto"] = Field(
-        default=(
-            "*.trunk.stem.*", "*.trunk.first_conv.*", "*.trunk.conv1.*", "*.spatial_*", "*.channel_*", *LAST_LAYERS,
-        ),
+        default=("*.trunk.conv1.*", "*.spatial_*", "*.channel_*", *LAST_LAYERS),
         description="patterns of weight names (`.trunk.stem.0.weight`) whose convolutions stay float; auto: these, and "
         "what the sensitivity sweep adds",
-    )  # fmt: skip
+    )
     sensitivity: SensitivityRecipe = SensitivityRecipe()
 
     @property
@@ -113,6 +111,11 @@ class ExportRecipe(StrictModel):
         default="joined", description="joined: one search graph; split: scene and person graph, joined by the host"
     )
     split: SplitRecipe = SplitRecipe()
+    pooling: Literal["auto", "matrix", "roi_align"] = Field(
+        default="auto",
+        description="matrix: products that every engine has; roi_align: one operator, a plugin in TensorRT; auto: "
+        "roi_align for onnx and openvino in layout joined, where it is faster (docs/adr/0022), else matrix",
+    )
     query_boxes: Positive = Field(default=8, description="boxes the query graph takes at once")
     opset: Annotated[int, Field(ge=18, le=20)] = Field(default=18, description="TensorRT 10.0's parser ends at 20")
     precision: Literal["fp32", "fp16", "int8"] = "fp32"
@@ -136,7 +139,22 @@ class ExportRecipe(StrictModel):
                 "layout split has neither equalisation nor a sensitivity sweep: sweep an export of layout joined, and "
                 "name what it keeps float in quantise.float_layers"
             )
+        if self.pooling == "roi_align" and (self.for_tensorrt or self.layout == "split"):
+            what = f"target {self.target}" if self.for_tensorrt else "layout split"
+            raise ValueError(f"{what} pools by matrix products: leave pooling out")
         return self
+
+    @property
+    def for_tensorrt(self) -> bool:
+        """Whether the target is one of NVIDIA's engines."""
+        return self.target in ("tensorrt", "tensorrt-rtx")
+
+    @property
+    def graph_pooling(self) -> Pooling:
+        """How the graphs pool; see ``pooling``."""
+        if self.pooling == "auto":
+            return "matrix" if self.for_tensorrt or self.layout == "split" else "roi_align"
+        return self.pooling
 
     @property
     def engine(self) -> EngineName:
@@ -148,4 +166,4 @@ class ExportRecipe(StrictModel):
         """Of an int8 graph for the target; none at other precisions."""
         if self.precision != "int8":
             return None
-        return "s8s8" if self.target in ("tensorrt", "tensorrt-rtx") else "u8s8"
+        return "s8s8" if self.for_tensorrt else "u8s8"

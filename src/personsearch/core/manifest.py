@@ -20,6 +20,7 @@ MANIFEST_NAME = "manifest.json"
 EngineName = Literal["onnxruntime", "openvino", "tensorrt", "tensorrt-rtx"]
 Int8Flavour = Literal["u8s8", "s8s8"]
 GraphLayout = Literal["joined", "split"]
+Pooling = Literal["matrix", "roi_align"]
 _GRAPH_NAME = re.compile(r"(search|query|scene|person)(\.b[1-9][0-9]*)?")
 
 
@@ -91,6 +92,9 @@ class Manifest(StrictModel):
     )
     layout: GraphLayout = "joined"
     split: SplitSettings | None = Field(default=None, description="layout split: how the host joins scene and person")
+    pooling: Pooling = Field(
+        default="matrix", description="how graphs cut people out of the map: as matrix products, or by ONNX's RoiAlign"
+    )
     training_data: tuple[TrainingData, ...]
     recipe: dict[str, Any] = Field(description="resolved recipe of the run that trained the weights")
     recipe_hash: str

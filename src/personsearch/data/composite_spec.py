@@ -59,6 +59,9 @@ class CompositeSpec(StrictModel):
     )
     occluded_share: Fraction = Field(default=0.25, description="share of people behind something pasted before them")
     camera_colour: Fraction = Field(default=0.3, description="how much the colour responses of two cameras differ")
+    recolour_share: Fraction = Field(
+        default=0.0, description="share of training people whose clothes get other colours; they have no identity then"
+    )
     crops_per_identity: Positive | None = Field(default=None, description="crops used of each identity; none: all")
     validation_identities: Annotated[int, Field(ge=0)] = Field(default=90, description="identities held out")
     validation_backgrounds: Annotated[float, Field(ge=0, lt=1)] = Field(

@@ -92,7 +92,9 @@ class CompositeDataset:
 
     def __init__(self, spec: CompositeSpec, split: str) -> None:
         self.name, self.terms = spec.name, spec.terms
-        self._spec, self._split = spec, split
+        # Clothes of other colours are there to learn from; who is searched looks as the crops show them.
+        self._spec = spec if split == "train" else spec.model_copy(update={"recolour_share": 0.0})
+        self._split = split
         self._opened: _Studio | None = None
         self._last: tuple[int, Composite] | None = None
         self.person_count = self._studio.cast.person_count

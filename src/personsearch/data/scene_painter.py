@@ -14,6 +14,7 @@ from personsearch.data.composite_spec import CompositeSpec
 from personsearch.data.crops import CropLibrary
 from personsearch.data.decoys import Decoys, Texture
 from personsearch.data.painting import NOBODY, Canvas, Finish, Patch, scaled_patch
+from personsearch.data.recolour import recoloured
 from personsearch.data.sample import IGNORE, UNLABELLED, FloatArray, Frame, IntArray
 
 # A person of whom less shows is ignored; of whom less than the second shows has no identity to learn.
@@ -153,6 +154,9 @@ class ScenePainter:
 
     def _paste_person(self, place: Place, crop: int, label: int) -> None:
         bgr, alpha = self._crops.pixels(crop), self._crops.alpha(crop)
+        # Nothing is drawn where the share is 0: composites stay what they were.
+        if self._spec.recolour_share and self._rng.random() < self._spec.recolour_share:
+            bgr, label = recoloured(bgr, self._rng), UNLABELLED
         number, patch, corner = self._paste_cutout(place, bgr, alpha, "person")
         if patch is None:
             return

@@ -1,7 +1,8 @@
 """The graphs that are exported: fixed shapes, no plugin, nothing that depends on data.
 
 Every operator here passes TensorRT's parser without a GPU (tests put it through): top-k instead of thresholds,
-non-maximum suppression as a fixed number of matrix steps, RoI pooling as two matrix products, padded outputs.
+non-maximum suppression as a fixed number of matrix steps, RoI pooling as two matrix products, padded outputs. Engines
+for CPUs have RoIAlign and are faster with it: `pool_by` makes a graph theirs (docs/adr/0022).
 """
 
 from __future__ import annotations
@@ -12,7 +13,9 @@ from typing import TYPE_CHECKING, Protocol, cast
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torchvision.ops import roi_align
 
+from personsearch.core.manifest import Pooling
 from personsearch.models.boxes import clip, decode
 
 if TYPE_CHECKING:
@@ -90,6 +93,47 @@ def matrix_pool(feature: Tensor, boxes: Tensor, pool_size: int, stride: int) -> 
     rows = rows.reshape(batch * count, pool_size, width, channels)
     pooled = across.reshape(batch * count, 1, pool_size, width) @ rows  # (B * K, pool, pool, C)
     return pooled.permute(0, 3, 1, 2)
+
+
+def operator_pool(feature: Tensor, boxes: Tensor, pool_size: int, stride: int) -> Tensor:
+    """`matrix_pool` as ONNX's one operator RoiAlign, for engines that run it without a plugin."""
+    batch, count = boxes.shape[:2]
+    image = torch.arange(batch, device=boxes.device, dtype=boxes.dtype).repeat_interleave(count).unsqueeze(1)
+    rows = torch.cat([image, boxes.reshape(batch * count, 4)], dim=1)
+    pooled: Tensor = roi_align(
+        feature, rows, pool_size, spatial_scale=1 / stride, sampling_ratio=SAMPLES_PER_BIN, aligned=True
+    )
+    return pooled
+
+
+class RoiPool(nn.Module):
+    """Cuts boxes out of a map, as `pool_by` says.
+
+    Attributes:
+        pooling: by matrix products or by RoIAlign.
+    """
+
+    def __init__(self, model: RegionSearch) -> None:
+        super().__init__()
+        self.stride, self.pool_size = model.trunk.stride, model.settings.pool_size
+        self.pooling: Pooling = "matrix"
+
+    def forward(self, feature: Tensor, boxes: Tensor) -> Tensor:
+        """``(B, C, h, w)`` and ``(B, K, 4)`` xyxy input pixels to ``(B * K, C, pool_size, pool_size)``."""
+        pool = matrix_pool if self.pooling == "matrix" else operator_pool
+        return pool(feature, boxes, self.pool_size, self.stride)
+
+
+def pool_by(graph: nn.Module, pooling: Pooling) -> None:
+    """Makes an exported graph pool by matrix products or by RoIAlign; the values are the same."""
+    for part in graph.modules():
+        if isinstance(part, RoiPool):
+            part.pooling = pooling
+
+
+def pooling_of(graph: nn.Module) -> Pooling:
+    """What `pool_by` made of a graph; ``matrix`` where nothing in it pools."""
+    return next((part.pooling for part in graph.modules() if isinstance(part, RoiPool)), "matrix")
 
 
 def _bin_weights(low: Tensor, high: Tensor, pool_size: int, cells: int, stride: int) -> Tensor:
@@ -218,14 +262,13 @@ class PersonGraph(nn.Module):
 
     def __init__(self, model: RegionSearch) -> None:
         super().__init__()
-        self.person = model.person_module()
+        self.person, self.pool = model.person_module(), RoiPool(model)
         self.embeds, self.input_wh = model.embedding_dim > 0, model.preprocess.input_wh
-        self.stride, self.pool_size = model.trunk.stride, model.settings.pool_size
 
     def forward(self, feature: Tensor, boxes: Tensor) -> tuple[Tensor, ...]:
         boxes = clip(boxes, self.input_wh)
         feature = feature.permute(0, 3, 1, 2)
-        margins, deltas, embeddings = self.person.once(matrix_pool(feature, boxes, self.pool_size, self.stride))
+        margins, deltas, embeddings = self.person.once(self.pool(feature, boxes))
         count = boxes.shape[1]
         refined = clip(decode(deltas.reshape(1, count, 4), boxes, (10.0, 10.0, 5.0, 5.0)), self.input_wh)
         answers = margins.reshape(1, count), refined
@@ -242,17 +285,16 @@ class SearchGraph(SceneGraph):
     def __init__(self, model: RegionSearch, max_detections: int) -> None:
         super().__init__(model)
         settings = model.settings
-        self.person = model.person_module()
+        self.person, self.pool = model.person_module(), RoiPool(model)
         # A copy, not the head again: exporters fold a batch norm only into a convolution that is used once.
         self.embedder = copy.deepcopy(self.person) if settings.embed_refined else None
         self.embeds, self.max_detections = model.embedding_dim > 0, max_detections
-        self.stride, self.pool_size = model.trunk.stride, settings.pool_size
         self.nms_iou = settings.nms_iou
 
     def forward(self, frames: Tensor) -> tuple[Tensor, ...]:
         feature, margins, deltas = self.scene(frames)
         boxes, valid, _ = self._propose(margins, deltas)
-        pooled = self._pool(feature, boxes)
+        pooled = self.pool(feature, boxes)
         if self.embedder is None:
             margins, deltas, embeddings = self.person(pooled)
         else:
@@ -261,12 +303,9 @@ class SearchGraph(SceneGraph):
         if not self.embeds:
             return boxes, scores
         if self.embedder is not None:
-            embeddings = self.embedder.embed(self._pool(feature, boxes))
+            embeddings = self.embedder.embed(self.pool(feature, boxes))
             return boxes, scores, embeddings.reshape(*scores.shape, -1)
         return boxes, scores, gather_rows(embeddings.reshape(*valid.shape, -1), rank)
-
-    def _pool(self, feature: Tensor, boxes: Tensor) -> Tensor:
-        return matrix_pool(feature, boxes, self.pool_size, self.stride)
 
     def _select(self, boxes: Tensor, valid: Tensor, margins: Tensor, deltas: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Refined boxes ``(B, K, 4)`` that survive NMS, their scores ``(B, K)`` and which proposals they come from."""
@@ -287,15 +326,14 @@ class QueryGraph(nn.Module):
 
     def __init__(self, model: RegionSearch, query_boxes: int) -> None:
         super().__init__()
-        self.normalise, self.trunk = model.normalise, model.trunk
+        self.normalise, self.trunk, self.pool = model.normalise, model.trunk, RoiPool(model)
         # Named as in the search graph, whose calibrated ranges this graph takes over by the weights' names.
         self.part = "embedder" if model.settings.embed_refined else "person"
         self.add_module(self.part, model.person_module())
-        self.stride, self.pool_size = model.trunk.stride, model.settings.pool_size
         self.query_boxes, self.input_wh = query_boxes, model.preprocess.input_wh
 
     def forward(self, frames: Tensor, boxes: Tensor) -> Tensor:
         feature = self.trunk(self.normalise(frames), {})
-        pooled = matrix_pool(feature, clip(boxes, self.input_wh), self.pool_size, self.stride)
+        pooled = self.pool(feature, clip(boxes, self.input_wh))
         part: PersonPart = getattr(self, self.part)
         return part.embed(pooled).reshape(1, self.query_boxes, -1)

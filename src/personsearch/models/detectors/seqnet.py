@@ -187,9 +187,9 @@ class SequentialGraph(SearchGraph):
     def forward(self, frames: Tensor) -> tuple[Tensor, ...]:
         feature, margins, deltas = self.scene(frames)
         boxes, valid, _ = self._propose(margins, deltas)
-        margins, deltas = self.person.refine(self._pool(feature, boxes))
+        margins, deltas = self.person.refine(self.pool(feature, boxes))
         boxes, scores, _ = self._select(boxes, valid, margins, deltas)
-        embeddings, deltas = self.person.read(self._pool(feature, boxes))
+        embeddings, deltas = self.person.read(self.pool(feature, boxes))
         boxes = clip(decode(deltas.reshape(boxes.shape), boxes, REFINE_WEIGHTS), self.input_wh)
         # Rows descend by score, unused ones, of score 0, at the end: kept ones move up in their order.
         used = (scores > 0) & _possible(boxes)
