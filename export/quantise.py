@@ -1,10 +1,10 @@
 """Static int8: Q/DQ pairs round the convolutions, int8 weights a channel, in the two flavours that engines want.
 
-Only convolutions are quantised, and those not all: a ResNet's first one, the gates of the attention and the layers that
-end in boxes and scores stay float (`QuantiseRecipe.float_layers`). Decoding, suppression, pooling, batch norm and the norm
-of the embedding are no convolutions and stay float too. One calibration, of the search graph, serves every graph and
-both flavours: where graphs share a convolution they share its ranges and its weights, so that an embedding of the query
-graph compares with those of the search graph.
+Only convolutions are quantised, and those not all: a ResNet's first one, the gates of the attention and the layers
+that end in boxes and scores stay float (`QuantiseRecipe.float_layers`). Decoding, suppression, pooling, batch norm and
+the norm of the embedding are no convolutions and stay float too. One calibration, of the search graph, serves every
+graph and both flavours: where graphs share a convolution they share its ranges and its weights, so that an embedding
+of the query graph compares with those of the search graph.
 
 ``u8s8`` is for CPUs: activations uint8 with a zero point, int32 biases, answers rounded too, so that a convolution and
 its ReLU are one integer kernel. ``s8s8`` is what TensorRT's parser takes: int8 with zero point 0, float biases, and

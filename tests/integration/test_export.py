@@ -78,7 +78,9 @@ def test_people_are_cut_out_as_the_target_runs_it(artifact: Path, checkpoint: Pa
 
     assert pools(artifact) == [True, True]
     assert load_artifact(artifact).pooling == "roi_align"
-    with pytest.raises(InputError, match=r"pool by RoiAlign, which is a plugin in TensorRT.*export with `--to tensorrt`"):
+    with pytest.raises(
+        InputError, match=r"pool by RoiAlign, which is a plugin in TensorRT.*export with `--to tensorrt`"
+    ):
         require_buildable(load_artifact(artifact), artifact)
     for number, option in enumerate((("--to", "tensorrt"), ("pooling=matrix",))):
         out = tmp_path / str(number)
@@ -88,7 +90,9 @@ def test_people_are_cut_out_as_the_target_runs_it(artifact: Path, checkpoint: Pa
     for option in ("tensorrt", "tensorrt-rtx"):
         refused = bad(checkpoint, "--out", tmp_path / "no", "--to", option, "pooling=roi_align")
         assert f"target {option} pools by matrix products" in refused
-    assert "layout split pools by" in bad(checkpoint, "--out", tmp_path / "no", "--layout", "split", "pooling=roi_align")
+    assert "layout split pools by" in bad(
+        checkpoint, "--out", tmp_path / "no", "--layout", "split", "pooling=roi_align"
+    )
 
 
 def test_int8_is_calibrated_gated_and_smaller(checkpoint: Path, artifact: Path, data: Path, tmp_path: Path) -> None:
