@@ -32,7 +32,7 @@ from personsearch.export.lowering import (
     write_float_graphs,
 )
 from personsearch.export.quantise import Calibration
-from personsearch.export.reference import CheckpointGraphs, references
+from personsearch.export.reference import HALF_DRIFT, CheckpointGraphs, drifted_graphs, references
 from personsearch.export.sensitivity import Sensitivity, measure_sensitivity, sensitivity_lines
 from personsearch.export.split_graphs import joining
 from personsearch.models import SearchModel
@@ -249,6 +249,7 @@ def _gate(
                 recipe.query_boxes,
                 name=f"torch {torch.__version__}",
                 end_figures=CheckpointGraphs(model),
+                half=drifted_graphs(graphs.search, graphs.query, HALF_DRIFT) if recipe.precision == "fp16" else (),
             ),
             candidates,
             frames.gate,

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from importlib.metadata import version
 from importlib.util import find_spec
@@ -21,7 +21,7 @@ from personsearch.export.end_figures import LabelledImages, drops, measure_end_f
 from personsearch.export.gate_frames import GateFrame
 from personsearch.export.onnx_graphs import OnnxGraphs
 from personsearch.export.openvino_graphs import OpenVinoGraphs
-from personsearch.export.parity import ask, compare
+from personsearch.export.parity import ReferenceAnswers, ask, compare
 from personsearch.export.rows import Graphs
 from personsearch.export.split_graphs import Join, split_onnx, split_openvino
 
@@ -58,6 +58,8 @@ class Reference:
 
     Attributes:
         graphs: the reference first, then those that tell its ties; see `reference.references`.
+        half: those that tell which of its decisions rounding to float16 turns, for fp16 candidates; none for the ties
+            of ``graphs``.
         score_threshold: the model's.
         query_boxes: Q of the query graph.
         name: of the first, for the record.
@@ -70,6 +72,7 @@ class Reference:
     query_boxes: int
     name: str = "torch"
     end_figures: Graphs | None = None
+    half: Sequence[Graphs] = ()
 
 
 def engine_candidates(
@@ -133,12 +136,13 @@ def run_gate(
     """
     opened = _open(candidates)
     answers = ask(
-        reference.graphs,
+        [*reference.graphs, *reference.half],
         [frame.image for frame in frames],
         score_threshold=reference.score_threshold,
         query_boxes=reference.query_boxes,
         advance=advance,
     )
+    by_precision = _answers_by_precision(answers, len(reference.graphs))
     reports = []
     for candidate, graphs in zip(candidates, opened, strict=True):
         if isinstance(graphs, str):
@@ -147,7 +151,7 @@ def run_gate(
                 advance()
         else:
             limits = recipe.limits(candidate.precision)
-            report = compare(answers, graphs, limits, top_k=recipe.top_k, advance=advance)
+            report = compare(by_precision[candidate.precision], graphs, limits, top_k=recipe.top_k, advance=advance)
         reports.append({"name": candidate.name, "engine": candidate.engine, "precision": candidate.precision, **report})
     figures: dict[str, Any] | None = None
     if labelled is not None:
@@ -202,6 +206,13 @@ def _open(candidates: Sequence[Candidate]) -> list[Graphs | str]:
             said = str(error).strip().splitlines()
             opened.append(f"does not open: {said[-1][:200] if said else type(error).__name__}")
     return opened
+
+
+def _answers_by_precision(answers: ReferenceAnswers, own: int) -> dict[Precision, ReferenceAnswers]:
+    """Of the answers of a reference, its ``own - 1`` copies and those for float16: which tell a precision's ties."""
+    float32 = replace(answers, rows=[rows[:own] for rows in answers.rows])
+    float16 = replace(answers, rows=[[rows[0], *(rows[own:] or rows[1:])] for rows in answers.rows])
+    return {"fp32": float32, "fp16": float16, "int8": float32}
 
 
 def _end_figures(

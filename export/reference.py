@@ -15,22 +15,32 @@ from personsearch.export.rows import Graphs, Rows
 from personsearch.models import SearchModel
 
 DRIFT = 1e-5
+"""As far as two correct float32 implementations drift apart over fifty layers."""
+HALF_DRIFT = 5e-4
+"""What float16 rounds off: half a step of its eleven bits, 2**-11 of a value."""
 DRIFTED_COPIES = 2
 
 
-def drifted(module: nn.Module, seed: int) -> nn.Module:
-    """A copy of ``module`` whose every weight is off by about `DRIFT` of itself."""
+def drifted(module: nn.Module, seed: int, drift: float = DRIFT) -> nn.Module:
+    """A copy of ``module`` whose every weight is off by about ``drift`` of itself."""
     changed = copy.deepcopy(module)
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for parameter in changed.parameters():
-            parameter.mul_(1 + DRIFT * torch.randn(parameter.shape, generator=generator))
+            parameter.mul_(1 + drift * torch.randn(parameter.shape, generator=generator))
     return changed
 
 
 def references(search: nn.Module, query: nn.Module | None, *, copies: int = DRIFTED_COPIES) -> list[Graphs]:
     """The reference and, after it, ``copies`` drifted ones that tell which of its decisions are ties."""
-    return [TorchGraphs(search, query), *(TorchGraphs(drifted(search, seed), query) for seed in range(copies))]
+    return [TorchGraphs(search, query), *drifted_graphs(search, query, DRIFT, copies=copies)]
+
+
+def drifted_graphs(
+    search: nn.Module, query: nn.Module | None, drift: float, *, copies: int = DRIFTED_COPIES
+) -> list[Graphs]:
+    """Copies of a network, drifted apart; see `drifted`."""
+    return [TorchGraphs(drifted(search, seed, drift), query) for seed in range(copies)]
 
 
 class CheckpointGraphs:

@@ -54,6 +54,26 @@ def test_every_candidate_is_judged_and_named() -> None:
     assert mixed["ranking"]["top_1_agreement"] < 1
 
 
+def test_what_rounding_to_half_turns_is_a_tie_of_fp16_alone() -> None:
+    """A person who is lost when every weight moves by half's rounding is no fault of fp16, and one of fp32."""
+
+    def graphs(image: int) -> KnownGraphs:
+        return KnownGraphs(forgets=(image, 2))
+
+    candidates = [
+        Candidate("a 1.0", "fp16", lambda: graphs(0)),
+        Candidate("b 1.0", "fp32", lambda: graphs(0)),
+        Candidate("c 1.0", "fp16", lambda: graphs(1)),
+        Candidate("d 1.0", "fp16", KnownGraphs),
+    ]
+    reference = Reference([KnownGraphs(), KnownGraphs()], 0.5, QUERY_BOXES, half=[graphs(0)])
+    reports = run_gate(reference, candidates, gate_frames(), GateRecipe(), frames_from="known")["candidates"]
+    assert [report["passed"] for report in reports] == [True, False, False, True]
+    assert [report["unsettled"] for report in reports] == [1, 0, 1, 1]
+    plain = Reference([KnownGraphs()], 0.5, QUERY_BOXES)
+    assert not run_gate(plain, candidates[:1], gate_frames(), GateRecipe(), frames_from="known")["passed"]
+
+
 def test_the_report_says_what_was_looked_at_and_what_was_not() -> None:
     report = judge(KnownGraphs)
     assert (report["frames"], report["frames_from"], report["reference"]) == (IMAGES, "known", "torch")

@@ -73,6 +73,8 @@ def test_what_rounding_alone_decides_is_not_the_engine_s_fault() -> None:
     assert (tie.unmatched, tie.unsettled) == (0, 1)
     moved = compare(reference, engine, rows([0.9, 0.8], BOXES + 3))
     assert (moved.unmatched, moved.unsettled, moved.cosine) == (0, 2, [])
+    doubted = compare(reference, rows([0.9, 0.7]), rows([0.9, 0.7]))
+    assert (doubted.unmatched, doubted.unsettled, doubted.score) == (0, 1, [0])
 
 
 @given(seed=st.integers(0, 10_000), first=st.integers(0, 6), second=st.integers(0, 6))
