@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from personsearch.core.gate_recipe import GateRecipe, ParityLimits, Precision
+from personsearch.core.manifest import Int8Flavour
 from personsearch.export.end_figures import LabelledImages, drops, measure_end_figures
 from personsearch.export.gate_frames import GateFrame
 from personsearch.export.onnx_graphs import OnnxGraphs
@@ -90,12 +91,13 @@ def engine_candidates(
     Returns:
         The candidates, and in words the engines that cannot run here.
     """
+    flavour: Int8Flavour | None = "s8s8" if variant == "s8s8" else None
     opened: tuple[Callable[[], Graphs], Callable[[], Graphs]] = (
         partial(OnnxGraphs, folder),
-        partial(OpenVinoGraphs, folder),
+        partial(OpenVinoGraphs, folder, flavour),
     )
     if join is not None:
-        opened = partial(split_onnx, folder, join), partial(split_openvino, folder, join)
+        opened = partial(split_onnx, folder, join), partial(split_openvino, folder, join, flavour)
     found = [Candidate(_named("onnxruntime"), precision, opened[0], variant)]
     if find_spec("openvino") is None:
         return found, ["openvino: not installed"]

@@ -133,7 +133,7 @@ def lower(
         if recipe.precision == "fp16":
             halve_graph(path, recipe.half.float_layers)
         elif calibration is not None and recipe.int8_flavour is not None:
-            patterns = float_layers or recipe.quantise.patterns
+            patterns = float_layers or recipe.quantise.patterns(recipe.int8_flavour)
             whole = convolutions(onnx.load(str(source), load_external_data=False), patterns)
             if not whole and source != graphs.paths[0]:
                 continue  # all that int8 is left to is in the search graph

@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 
 from personsearch.core.detections import FloatArray
+from personsearch.core.manifest import Int8Flavour
 from personsearch.core.onnx_file import require_self_contained
-from personsearch.core.openvino_core import openvino_core
+from personsearch.core.openvino_core import cpu_options, openvino_core
 from personsearch.core.preprocess import Frame
 from personsearch.export.rows import Rows
 
@@ -19,15 +20,16 @@ class OpenVinoGraphs:
 
     Args:
         folder: holds ``search.onnx`` and, but for a detector without embeddings, ``query.onnx``.
+        int8_flavour: of int8 graphs.
 
     Raises:
         RuntimeError: OpenVINO refuses a graph.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self._search = compile_graph(folder / "search.onnx")
+    def __init__(self, folder: Path, int8_flavour: Int8Flavour | None = None) -> None:
+        self._search = compile_graph(folder / "search.onnx", int8_flavour)
         query = folder / "query.onnx"
-        self._query = compile_graph(query) if query.is_file() else None
+        self._query = compile_graph(query, int8_flavour) if query.is_file() else None
 
     def search(self, frame: Frame) -> Rows:
         outputs = run_graph(self._search, frames=frame[None])
@@ -42,14 +44,12 @@ class OpenVinoGraphs:
         return embeddings
 
 
-def compile_graph(path: Path) -> Any:
+def compile_graph(path: Path, int8_flavour: Int8Flavour | None = None) -> Any:
     """An inference request of a graph on the CPU."""
-    # A CPU with bfloat16 would otherwise round a float32 graph, and the gate would judge another network.
-    options = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32"}
     content = path.read_bytes()
     require_self_contained(content, path)
     core = openvino_core()
-    return core.compile_model(core.read_model(content), "CPU", options).create_infer_request()
+    return core.compile_model(core.read_model(content), "CPU", cpu_options(int8_flavour)).create_infer_request()
 
 
 def run_graph(request: Any, **inputs: Any) -> dict[str, FloatArray]:

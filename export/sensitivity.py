@@ -149,7 +149,9 @@ def measure_sensitivity(
             "a detector embeds nobody, and has no search to measure", remedy="leave --sensitivity out, name layers"
         )
     _check_labels(settings, labelled)
-    base = recipe.quantise.patterns
+    if recipe.int8_flavour is None:
+        raise ValueError(f"precision {recipe.precision} rounds nothing to int8")
+    base = recipe.quantise.patterns(recipe.int8_flavour)
     search = onnx.load(str(graphs.paths[0]), load_external_data=False)
     weights = [item.weight for item in convolutions(search, base)]
     blocks = blocks_of(weights, settings.by)

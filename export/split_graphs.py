@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 
 from personsearch.core.detections import FloatArray
+from personsearch.core.manifest import Int8Flavour
 from personsearch.core.preprocess import Frame
 from personsearch.core.split import Array, RunGraph, SplitSearch, SplitSettings
 from personsearch.export.onnx_graphs import open_session
@@ -41,13 +42,14 @@ def split_onnx(folder: Path, join: Join, *, optimised: bool = True) -> SplitGrap
     return SplitGraphs(join(scene, person))
 
 
-def split_openvino(folder: Path, join: Join) -> SplitGraphs:
-    """``scene.onnx`` and ``person.onnx`` of a folder under OpenVINO on the CPU.
+def split_openvino(folder: Path, join: Join, int8_flavour: Int8Flavour | None = None) -> SplitGraphs:
+    """``scene.onnx`` and ``person.onnx`` of a folder under OpenVINO on the CPU, see `OpenVinoGraphs`.
 
     Raises:
         RuntimeError: OpenVINO refuses a graph.
     """
-    return SplitGraphs(join(_openvino_runner(folder / "scene.onnx"), _openvino_runner(folder / "person.onnx")))
+    scene, person = (_openvino_runner(folder / f"{name}.onnx", int8_flavour) for name in ("scene", "person"))
+    return SplitGraphs(join(scene, person))
 
 
 def _onnx_runner(path: Path, optimised: bool) -> RunGraph:
@@ -60,8 +62,8 @@ def _onnx_runner(path: Path, optimised: bool) -> RunGraph:
     return run
 
 
-def _openvino_runner(path: Path) -> RunGraph:
-    request = compile_graph(path)
+def _openvino_runner(path: Path, int8_flavour: Int8Flavour | None) -> RunGraph:
+    request = compile_graph(path, int8_flavour)
 
     def run(feeds: Mapping[str, Array]) -> Mapping[str, Array]:
         return run_graph(request, **feeds)

@@ -8,7 +8,8 @@ from typing import Any
 
 from personsearch.core.engine_names import require_library
 from personsearch.core.errors import InputError
-from personsearch.core.openvino_core import openvino_core
+from personsearch.core.manifest import read_manifest
+from personsearch.core.openvino_core import cpu_options, openvino_core
 from personsearch.runtime.artifact_engine import ArtifactEngine
 from personsearch.runtime.graph import Array, Graph, TensorSpec
 
@@ -32,12 +33,7 @@ class OpenVinoEngine(ArtifactEngine):
         import openvino
 
         core = openvino_core()
-        options: dict[str, Any] = {
-            "PERFORMANCE_HINT": "LATENCY",
-            # On a CPU with bfloat16 or half arithmetic OpenVINO would round an fp32 graph to it by default, and the
-            # artifact's parity figures would be those of another network.
-            "INFERENCE_PRECISION_HINT": "f32",
-        }
+        options = cpu_options(read_manifest(artifact).int8_flavour)
         if threads is not None:
             options["INFERENCE_NUM_THREADS"] = threads
 

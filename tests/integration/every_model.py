@@ -111,5 +111,5 @@ def rounded(kind: str, flavour: Flavour, pooling: Pooling = "matrix") -> Path:
     recipe = QuantiseRecipe(frames=3, method="minmax", rounding="nearest")
     calibration = calibrate(folder / "search.onnx", frames(3), recipe)
     for path in folder.glob("*.onnx"):
-        quantise_graph(path, path, calibration, float_layers=recipe.patterns, flavour=flavour)
+        quantise_graph(path, path, calibration, float_layers=recipe.patterns(flavour), flavour=flavour)
     return folder

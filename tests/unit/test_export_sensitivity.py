@@ -58,7 +58,7 @@ def test_the_spoilt_block_is_found_and_stays_float() -> None:
     assert found.rows[0].block == SPOILT
     assert found.rows[0].drop > 2 * found.rows[1].drop
     assert f".{SPOILT}.*" in found.float_layers
-    assert set(QuantiseRecipe().patterns) < set(found.float_layers)
+    assert set(QuantiseRecipe().patterns("u8s8")) < set(found.float_layers)
     assert found.chosen.cosine > found.all_int8.cosine
     assert found.reached
     text = "\n".join(sensitivity_lines(found))
@@ -68,7 +68,7 @@ def test_the_spoilt_block_is_found_and_stays_float() -> None:
 
 def test_where_nothing_is_lost_nothing_is_added() -> None:
     found = sweep(calibration(), max_drop=50.0)
-    assert found.float_layers == QuantiseRecipe().patterns
+    assert found.float_layers == QuantiseRecipe().patterns("u8s8")
     assert found.chosen == found.all_int8
     assert "no block has to stay float" in sensitivity_lines(found)[-1]
 

@@ -130,7 +130,7 @@ def option_changes(
         changes["max_detections"] = max_detections
     if float_layers is not None:
         changes["quantise.float_layers"] = (
-            "auto" if float_layers == "auto" else [part.strip() for part in float_layers.split(",")]
+            float_layers if float_layers in ("auto", "usual") else [part.strip() for part in float_layers.split(",")]
         )
     return changes
 

@@ -20,6 +20,14 @@ ENGINE_OF: dict[Target, EngineName] = {
 }
 LAST_LAYERS = ("*.class_logits.*", "*.box_deltas.*")
 """Patterns of the layers that end in scores and boxes."""
+USUAL_FLOAT_LAYERS: dict[Int8Flavour, tuple[str, ...]] = {
+    "u8s8": ("*.trunk.conv1.*", "*.spatial_*", "*.channel_*", *LAST_LAYERS),
+    "s8s8": (
+        "*.trunk.stem.*", "*.trunk.first_conv.*", "*.trunk.conv1.*", "*.spatial_*", "*.channel_*", *LAST_LAYERS,
+    ),
+}  # fmt: skip
+"""Layers that int8 leaves alone: attention's gates, the last ones, and a first convolution where int8 wins nothing
+(TensorRT) or was never measured (a ResNet's); see docs/adr/0022."""
 
 
 class HalfRecipe(StrictModel):
@@ -63,20 +71,16 @@ class QuantiseRecipe(StrictModel):
     equalise: bool = Field(
         default=False, description="cross-layer equalisation of consecutive convolutions before anything is rounded"
     )
-    float_layers: tuple[str, ...] | Literal["auto"] = Field(
-        default=("*.trunk.conv1.*", "*.spatial_*", "*.channel_*", *LAST_LAYERS),
-        description="patterns of weight names (`.trunk.stem.0.weight`) whose convolutions stay float; auto: these, and "
-        "what the sensitivity sweep adds",
+    float_layers: tuple[str, ...] | Literal["usual", "auto"] = Field(
+        default="usual",
+        description="patterns of weight names (`.trunk.stem.0.weight`) whose convolutions stay float; usual: those of "
+        "`USUAL_FLOAT_LAYERS`; auto: these, and what the sensitivity sweep adds",
     )
     sensitivity: SensitivityRecipe = SensitivityRecipe()
 
-    @property
-    def patterns(self) -> tuple[str, ...]:
-        """The patterns of ``float_layers``; of auto those that it starts from."""
-        if self.float_layers == "auto":
-            # A field's default is what its annotation says.
-            return type(self).model_fields["float_layers"].default  # type: ignore[no-any-return]  # pydantic keeps defaults untyped
-        return self.float_layers
+    def patterns(self, flavour: Int8Flavour) -> tuple[str, ...]:
+        """The patterns of ``float_layers`` for a flavour; of auto those that it starts from."""
+        return self.float_layers if isinstance(self.float_layers, tuple) else USUAL_FLOAT_LAYERS[flavour]
 
 
 class SplitRecipe(StrictModel):
