@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from personsearch.benchmarks.ablation.recorded import ablation_tables
+from personsearch.benchmarks.build_record import build_table
 from personsearch.benchmarks.parity_record import parity_table
 from personsearch.benchmarks.record_tables import (
     RecordTable,
@@ -156,4 +157,5 @@ MAKERS: dict[str, Callable[[Sequence[Result]], str]] = {
     "accuracy": lambda results: _markdown(accuracy_table(results)),
     "ablation": _ablation,
     "parity": lambda results: _markdown(parity_table(results)),
+    "builds": lambda results: _markdown(build_table(results)),
 }

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from html import escape
 
 from personsearch.benchmarks.ablation.recorded import ablation_tables
+from personsearch.benchmarks.build_record import build_table
 from personsearch.benchmarks.pareto import COSTS, ParetoPoint, any_cost, pareto_points, pareto_rows, pareto_titles
 from personsearch.benchmarks.parity_record import parity_table
 from personsearch.benchmarks.record_tables import (
@@ -28,6 +29,7 @@ from personsearch.benchmarks.roofline import RooflinePoint, recorded_points
 NUMBER = re.compile(r"[-+.,/0-9 e–]*")
 TABLED = {
     "flops", "peers", "latency", "multi", "offline", "stream", "energy", "accuracy", "gallery", "parity", "ablation",
+    "build",
 }  # fmt: skip
 BENCH_CSS = """
 table.figures tbody th { text-align: left; white-space: nowrap; }
@@ -64,6 +66,7 @@ def bench_page(results: Sequence[Result]) -> str:
         "Operations, weights and memory": flops_table(results),
         "Accuracy": accuracy_table(results),
         "Parity": parity_table(results),
+        "Engines built": build_table(results),
     }
     sections = [
         *_pareto_sections(groups),

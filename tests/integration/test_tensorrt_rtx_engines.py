@@ -12,6 +12,8 @@ import runtime_stub as stub
 from tiny_graphs import convolutions
 from typer.testing import CliRunner
 
+from personsearch.benchmarks.build_record import build_table
+from personsearch.benchmarks.results import read_results
 from personsearch.cli.engine import app
 from personsearch.core.cuda_driver import CudaDriver, probe_cuda
 from personsearch.core.engine_builder import build_engine
@@ -117,6 +119,25 @@ def test_the_command_builds_and_lists(monkeypatch: pytest.MonkeyPatch, tmp_path:
         assert "does not run here: no CUDA driver" in listed
     rows = json.loads(CliRunner().invoke(app, ["list", "--json"]).stdout)
     assert [row["runs"] for row in rows] == [not row["problem"] for row in rows]
+
+
+def test_what_was_built_is_recorded_and_tabled(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("PERSON_SEARCH_CACHE", str(tmp_path / "cache"))
+    artifact = search_only(tmp_path / "artifact")
+    capabilities = ["--compute-capability", "8.6", "--compute-capability", "8.9"]
+    save = ["--save", str(tmp_path / "records")]
+    result = CliRunner().invoke(app, ["build", str(artifact), "--engine", "tensorrt-rtx", *capabilities, *save])
+    assert result.exit_code == 0, result.output
+    (record,) = read_results(tmp_path / "records")
+    assert (record.kind, record.subject) == ("build", "artifact@tensorrt-rtx")
+    assert record.settings["gpu"] == (probe_cuda().devices[0] if not probe_cuda().problem else "none")
+    table = build_table([record])
+    assert table is not None
+    assert [list(row[3:6]) for row in table.rows] == [
+        ["search.onnx", record.settings["library"], capability] for capability in ("8.6", "8.9")
+    ]
+    assert all(int(row[6]) > 3 and float(row[7]) > 0 for row in table.rows)
+    assert build_table([]) is None
 
 
 def test_int8_for_cpus_is_refused_with_the_way_out(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from personsearch.cli.bench_options import Save, keep_record
 from personsearch.core.errors import InputError
 
 app = typer.Typer(help="Build TensorRT engines here, and list what was built.", no_args_is_help=True)
@@ -37,11 +38,12 @@ def build(
     batch: Annotated[
         str | None, typer.Option(help="Fewest,usual,most frames, for graphs whose batch is free; as 1,4,8.")
     ] = None,
+    save: Save = None,
     as_json: Json = False,
 ) -> None:
     """Build every graph of an artifact into this machine's engine cache.
 
-    Example: personsearch engine build artifacts/street --engine tensorrt-rtx
+    Example: personsearch engine build artifacts/street --engine tensorrt-rtx --save benchmarks/results
 
     Exit code: 0 when every engine was built, 2 when one could not be, with the reason.
     """
@@ -58,6 +60,14 @@ def build(
     )
     cache = EngineCache()
     records = build_artifact(artifact, engine, targets=compute_capability or None, flags=flags, cache=cache)
+    if save is not None:
+        from personsearch.benchmarks.build_record import KIND, build_figures, build_settings
+        from personsearch.core.manifest import read_manifest
+
+        manifest = read_manifest(artifact)
+        subject = f"{artifact.resolve().name}@{engine}"
+        settings = build_settings(manifest, records)
+        keep_record(KIND, subject, build_figures(records), manifest.detector_graph.sha256, settings, save)
     if as_json:
         typer.echo(json.dumps([record.model_dump(mode="json") for record in records], indent=2))
         return
