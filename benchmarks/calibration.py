@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol
 
 import numpy as np
@@ -36,7 +37,12 @@ class Calibration(StrictModel):
 
 
 def calibrate_threshold(
-    embedder: Embedder, dataset: SearchDataset, *, false_match_rate: float = 0.01, images: int = 160
+    embedder: Embedder,
+    dataset: SearchDataset,
+    *,
+    false_match_rate: float = 0.01,
+    images: int = 160,
+    among: Sequence[int] | None = None,
 ) -> Calibration:
     """The lowest threshold that lets at most ``false_match_rate`` of different people pass as one.
 
@@ -48,7 +54,8 @@ def calibrate_threshold(
         embedder: what will be used, the engine of the artifact for a stream.
         dataset: the training split. In it a person without identity must not be one of the identities.
         false_match_rate: in (0, 1), a pair at a time.
-        images: at most so many images are used.
+        images: at most so many images are used, evenly spaced.
+        among: indices of the images to choose from; none for all.
 
     Raises:
         InputError: the images hold no pair of one kind.
@@ -56,7 +63,9 @@ def calibrate_threshold(
     """
     if not 0 < false_match_rate < 1:
         raise ValueError(f"false_match_rate is {false_match_rate}, expected a share between 0 and 1")
-    embeddings, person_ids, cameras = _embed_people(embedder, dataset, images)
+    embeddings, person_ids, cameras = _embed_people(
+        embedder, dataset, images, range(len(dataset)) if among is None else among
+    )
     first, second = np.triu_indices(len(person_ids), 1)
     named = np.maximum(person_ids[first], person_ids[second]) > UNLABELLED
     equal = person_ids[first] == person_ids[second]
@@ -77,9 +86,10 @@ def calibrate_threshold(
 
 
 def _embed_people(
-    embedder: Embedder, dataset: SearchDataset, images: int
+    embedder: Embedder, dataset: SearchDataset, images: int, among: Sequence[int]
 ) -> tuple[FloatArray, NDArray[np.int64], NDArray[np.int64]]:
-    indices = np.unique(np.linspace(0, len(dataset) - 1, min(images, len(dataset))).round().astype(int))
+    places = np.unique(np.linspace(0, len(among) - 1, min(images, len(among))).round().astype(int))
+    indices = np.asarray(among)[places]
     embeddings, person_ids, cameras = [], [], []
     with StageProgress("calibrate threshold", len(indices)) as progress:
         for index in indices.tolist():

@@ -164,23 +164,28 @@ def test_what_cannot_be_calibrated() -> None:
         calibrate(Scored(0.3, 0.5), "detection", Frames([(0, [])]))
 
 
-def write_folder(root: Path, split: str) -> Path:
+def write_folder(root: Path, split: str, people: int = 1) -> Path:
+    """Two blank frames of two cameras, each showing everybody."""
     (root / "annotations").mkdir(parents=True)
     for index in range(2):
         cv2.imwrite(str(root / f"{index}.png"), np.full((90, 160, 3), 120, np.uint8))
     content = {
-        "person_count": 1,
+        "person_count": people,
         "images": [
             {"id": i, "file_name": f"{i}.png", "width": 160, "height": 90, "camera_id": i, "frame_index": i}
             for i in range(2)
         ],
         "annotations": [
-            {"id": i, "image_id": i, "bbox": [10, 10, 20, 60], "category_id": 1, "person_id": 0, "iscrowd": 0}
+            {
+                "id": people * i + person, "image_id": i, "bbox": [10 + 40 * person, 10, 20, 60], "category_id": 1,
+                "person_id": person, "iscrowd": 0,
+            }
             for i in range(2)
+            for person in range(people)
         ],
         "categories": [{"id": 1, "name": "person"}],
         "queries": [],
-    }
+    }  # fmt: skip
     (root / "annotations" / "labels.json").write_text(json.dumps(content))
     about = {"format": "personsearch/1", "name": "blank", "terms": "test", "generator": None,
              "splits": {split: "annotations/labels.json"}}  # fmt: skip
@@ -215,6 +220,20 @@ def test_the_command_leaves_an_artifact_alone_unless_told_to_write(tmp_path: Pat
     assert open_engine(artifact, score_threshold=0.2).spec.score_threshold == 0.2
 
 
+def test_the_cosine_of_a_match_is_chosen_and_written(tmp_path: Path) -> None:
+    artifact = shutil.copytree(ARTIFACT, tmp_path / "artifact")
+    words = [artifact, write_folder(tmp_path / "set", "val", people=3), "--split", "val", "--criterion", "match"]
+    before = read_manifest(artifact).match_threshold
+    shown = run(*words, "--threads", 1)
+    assert "blank, 2 images: 3 pairs of one person in two cameras, 12 of two people" in shown
+    assert read_manifest(artifact).match_threshold == before
+    printed = json.loads(run(*words, "--threads", 1, "--false-match-rate", 0.4, "--write", "--json"))
+    assert 0 <= printed["false_match_rate"] <= 0.4
+    manifest = read_manifest(artifact)
+    assert manifest.match_threshold == printed["threshold"] != before
+    assert manifest.figures["match_calibration"]["on"] == "blank, 2 images"
+
+
 def test_an_image_that_cannot_be_read_is_left_out_and_counted(tmp_path: Path) -> None:
     data = write_folder(tmp_path / "set", "validation")
     (data / "1.png").write_bytes(b"no image")
@@ -235,6 +254,9 @@ def test_an_image_that_cannot_be_read_is_left_out_and_counted(tmp_path: Path) ->
         ("val", ["--split", "val", "--hold-out", "2"], "share is 2"),
         ("val", ["--split", "val", "--criterion", "speed"], "--criterion is `speed`"),
         ("val", ["--split", "val", "--out", "curve.png"], r"suffix is \.png"),
+        ("val", ["--split", "val", "--criterion", "match", "--out", "curve.svg"], "match draws no curve"),
+        ("val", ["--split", "val", "--criterion", "match", "--false-match-rate", "1"], "--false-match-rate is 1"),
+        ("val", ["--split", "val", "--criterion", "match"], "no pair of two people"),
     ],
 )
 def test_bad_input_is_told_in_one_line(tmp_path: Path, split: str, words: list[str], message: str) -> None:

@@ -14,9 +14,12 @@ from personsearch.cli.skipping import SkipBad, readable_part
 from personsearch.core.errors import InputError
 
 if TYPE_CHECKING:
-    from personsearch.benchmarks.score_calibration import ScoreCalibration
+    from personsearch.benchmarks.score_calibration import Chosen, ScoreCalibration
+    from personsearch.benchmarks.systems import SearchSystem
+    from personsearch.data import SearchDataset
 
-CRITERIA = ("search", "detection")
+CRITERIA = ("search", "detection", "match")
+MATCH_IMAGES = 400
 
 
 def calibrate(
@@ -30,7 +33,12 @@ def calibrate(
     validation: Annotated[
         bool, typer.Option("--validation", help="Declare the split one for validation, whatever its name.")
     ] = False,
-    criterion: Annotated[str, typer.Option(help="search: highest mAP; detection: highest F1.")] = "search",
+    criterion: Annotated[
+        str, typer.Option(help="Score: search (highest mAP) or detection (highest F1); match: cosine of a match.")
+    ] = "search",
+    false_match_rate: Annotated[
+        float, typer.Option(help="Of criterion match: share of pairs of different people that may pass as one.")
+    ] = 0.002,
     mode: Annotated[str, typer.Option(help="As for evaluate.")] = "strict",
     query_features: Annotated[str, typer.Option(help="As for evaluate.")] = "gt_box",
     cws: Annotated[bool, typer.Option("--cws", help="As for evaluate.")] = False,
@@ -43,12 +51,17 @@ def calibrate(
 ) -> None:
     """Choose the score from which on a detection counts, on images held out from training, never on test.
 
-    A model whose recipe has `data.hold_out` is measured on the images that it left out.
+    With `--criterion match` the cosine from which on a detection is reported as the query. A model whose recipe has
+    `data.hold_out` is measured on the images that it left out.
 
     Example: personsearch calibrate artifacts/street data/prw --split train --write
     """
     if criterion not in CRITERIA:
         raise InputError(f"--criterion is `{criterion}`", expected=f"one of {', '.join(CRITERIA)}")
+    if not 0 < false_match_rate < 1:
+        raise InputError(f"--false-match-rate is {false_match_rate:g}", expected="a share between 0 and 1")
+    if criterion == "match" and out is not None:
+        raise InputError("--criterion match draws no curve", remedy="leave --out out")
     options = evaluation_options(mode, query_features, cws, None, False, None)
     from personsearch.benchmarks.score_calibration import THRESHOLDS, calibrate_score, choose_images, training_facts
     from personsearch.benchmarks.systems import checkpoint_file, open_system, system_name
@@ -67,6 +80,9 @@ def calibrate(
             raise InputError(f"suffix is {out.suffix}", where=f"--out {out}", expected=".svg")
     facts, opened = training_facts(model), open_dataset(dataset, split)
     chosen = choose_images(facts, opened, split, share=hold_out, seed=seed, declared=validation)
+    if criterion == "match":
+        _calibrate_match(open_system(model, threads), model, opened, chosen, false_match_rate, write, as_json)
+        return
     result = calibrate_score(
         open_system(model, threads, score_threshold=min(THRESHOLDS)),
         opened,
@@ -89,6 +105,36 @@ def calibrate(
         figures = result.model_dump(mode="json", exclude={"figures"})
         update_figures(model, {"score_calibration": figures}, score_threshold=result.threshold)
         typer.echo(f"written to {model}: score_threshold {result.threshold:g}", err=True)
+
+
+def _calibrate_match(
+    system: SearchSystem,
+    model: Path,
+    dataset: SearchDataset,
+    chosen: Chosen,
+    false_match_rate: float,
+    write: bool,
+    as_json: bool,
+) -> None:
+    from personsearch.benchmarks.calibration import calibrate_threshold
+
+    among = chosen.held_out.images
+    result = calibrate_threshold(system, dataset, false_match_rate=false_match_rate, images=MATCH_IMAGES, among=among)
+    on = f"{dataset.name}, {min(MATCH_IMAGES, len(among))} images" + (", seen in training" if chosen.seen else "")
+    figures = {**result.model_dump(mode="json"), "on": on}
+    if as_json:
+        typer.echo(json.dumps(figures, indent=2))
+    else:
+        typer.echo(
+            f"{on}: {result.same_pairs} pairs of one person in two cameras, {result.different_pairs} of two people\n"
+            f"  cosine >= {result.threshold:.3f}: {100 * result.false_match_rate:.2f} % of two people pass as one, "
+            f"{100 * result.true_match_rate:.1f} % of one person are recognised"
+        )
+    if write:
+        from personsearch.export.artifact import update_figures
+
+        update_figures(model, {"match_calibration": figures}, result.threshold)
+        typer.echo(f"written to {model}: match_threshold {result.threshold:.4f}", err=True)
 
 
 def _table(result: ScoreCalibration) -> str:
