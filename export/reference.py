@@ -60,7 +60,9 @@ class CheckpointGraphs:
 
     @torch.no_grad()
     def query(self, frame: Frame, boxes: FloatArray) -> FloatArray:
-        """Embeddings of any number of boxes."""
+        """Embeddings of any number of boxes; of width 0 for a detector."""
+        if not self._model.embedding_dim:
+            return np.zeros((len(boxes), 0), np.float32)
         embeddings: FloatArray = self._model.embed(
             torch.from_numpy(frame)[None], [torch.from_numpy(np.ascontiguousarray(boxes, dtype=np.float32))]
         )[0].numpy()

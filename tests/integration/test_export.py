@@ -133,6 +133,19 @@ def test_a_failed_gate_leaves_what_was_there_and_force_replaces_it(
     assert [path.name for path in tmp_path.iterdir()] == ["artifact"]
 
 
+def test_a_detector_is_held_to_its_labels_too(data: Path, tmp_path: Path) -> None:
+    shared = {name: SMALL_MODEL[name] for name in SMALL_MODEL if name not in ("anchor_heights", "pre_nms")}
+    model = {**shared, "kind": "faster_rcnn", "anchors": {"kind": "person", "heights": [32, 56]}, "pre_nms": 12}
+    checkpoint = run_training(teacher_recipe(data, model=model, epochs=1), tmp_path / "run", resume=False)
+    result = export(checkpoint, "--out", tmp_path / "out", "--calibration", data, "gate.frames=3")
+    assert result.exit_code == 0, result.output
+    manifest = load_artifact(tmp_path / "out")
+    assert (manifest.embedding_dim, list(manifest.graphs)) == (0, ["search"])
+    checkpoint_figures = manifest.parity["end_figures"]["checkpoint"]
+    assert checkpoint_figures["detection_ap"] is not None
+    assert checkpoint_figures.get("search_map") is None
+
+
 def bad(*arguments: object) -> str:
     result = export(*arguments)
     assert isinstance(result.exception, InputError), result.output

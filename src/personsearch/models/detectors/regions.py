@@ -121,12 +121,14 @@ class RegionSearch(SearchModel):
             raise ValueError(f"input {width}x{height} is not a multiple of the trunk's stride {trunk.stride}")
         self.preprocess, self.person_count, self.embedding_dim = preprocess, person_count, embedding_dim
         self.settings = settings
-        self.max_detections, self.score_threshold = settings.graph_proposals, settings.score_threshold
+        self.score_threshold = settings.score_threshold
         self.normalise = FrameNormaliser(preprocess)
         self.trunk, self.subnet, self.head = trunk, subnet, head
         self._map_hw = (height // trunk.stride, width // trunk.stride)
         self.register_buffer("anchor_shapes", anchor_shapes, persistent=False)
         self.register_buffer("anchors", anchor_grid(anchor_shapes, trunk.stride, self._map_hw), persistent=False)
+        # A small frame has fewer anchors than a graph has rows.
+        self.max_detections = min(settings.graph_proposals, settings.graph_pre_nms, len(self.anchors))
 
     # -- training ---------------------------------------------------------------------------------------------
 
