@@ -72,7 +72,7 @@ def _summary(manifest: Manifest) -> str:
             "Person search in one network: it detects every person in a frame and gives each an embedding of "
             f"{manifest.embedding_dim} numbers, to be compared by cosine."
         )
-        matches = f", matches from cosine {manifest.match_threshold:g} on"
+        matches = f", matches from cosine {manifest.match_threshold:.4g} on"
     else:
         what, matches = "A person detector: it finds every person in a frame and embeds nobody.", ""
     return (
