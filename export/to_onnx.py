@@ -153,6 +153,7 @@ def _write(
         raise RuntimeError("the exporter returned no program")
     model = program.model_proto
     _strip(model)
+    _unshare_weights(model)
     # Dead weights and shapes that only the exporter's annotations knew would escape the checks below.
     model = onnx.shape_inference.infer_shapes(model, strict_mode=True, data_prop=True)
     onnx.save(model, str(path))
@@ -171,6 +172,30 @@ def _strip(model: onnx.ModelProto) -> None:
     for item in [*graph.node, *graph.input, *graph.output, *graph.value_info, *graph.initializer]:
         item.doc_string = ""
         del item.metadata_props[:]
+
+
+def _unshare_weights(model: onnx.ModelProto) -> None:
+    """Gives every convolution a weight of its own name again, which int8's calibration knows it by.
+
+    The exporter stores equal small tensors once. The copy of the person block that embeds refined boxes
+    (`SearchGraph.embedder`) would then be called what the block is called, and the query graph, which has the copy
+    alone, would look in vain for its ranges.
+    """
+    stored = {tensor.name: tensor for tensor in model.graph.initializer}
+    used: set[str] = set()
+    for node in model.graph.node:
+        if node.op_type != "Conv" or node.input[1] not in stored:
+            continue
+        name = node.input[1]
+        if name in used:
+            own = onnx.TensorProto()
+            own.CopyFrom(stored[name])
+            own.name = name.replace("person.", "embedder.", 1)
+            if own.name in used | stored.keys():
+                own.name = f"{name}.{len(used)}"
+            model.graph.initializer.append(own)
+            node.input[1] = own.name
+        used.add(node.input[1])
 
 
 def _unfixed(model: onnx.ModelProto) -> Iterator[str]:

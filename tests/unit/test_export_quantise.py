@@ -10,14 +10,17 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from export_models import PREPROCESS, QUERY_BOXES, ROWS, exported, scenes, tiny_model
+import torch
+from export_models import PREPROCESS, QUERY_BOXES, ROWS, export_graphs, exported, scenes, tiny_model
 from onnx import numpy_helper
 
 from personsearch.core.export_recipes import QuantiseRecipe
 from personsearch.core.manifest import Int8Flavour
+from personsearch.core.recipes import HdlRecipe
 from personsearch.export.graphs import OnnxGraphs, open_session, run
 from personsearch.export.quantise import Calibration, calibrate, convolutions, quantise_graph
 from personsearch.export.to_onnx import graph_problems, write_search_graph
+from personsearch.models import build_model
 
 GRAPHS = ("search.onnx", "query.onnx")
 
@@ -121,6 +124,24 @@ def test_every_convolution_is_found_with_its_relu() -> None:
     assert len(stem.nodes) == 2
     assert convolutions(model, ("*",)) == []
     assert len(convolutions(model, ("*.stem.*",))) == len(everything) - 1
+
+
+def test_equal_small_weights_keep_the_names_that_the_query_graph_asks_for(tmp_path: Path) -> None:
+    """A person block so narrow that the exporter would store its copy's weights once."""
+    torch.manual_seed(0)
+    recipe = HdlRecipe.model_validate(
+        {
+            "trunk": {"kind": "family", "size": "tiny"}, "attention": "none", "rpn_channels": 16, "embed_refined": True,
+            "anchor_heights": [30, 45, 60], "pre_nms": 16, "proposals": 8,
+        }
+    )  # fmt: skip
+    export_graphs(build_model(recipe, PREPROCESS, person_count=5).eval(), tmp_path)
+    search, query = (convolutions(onnx.load(str(tmp_path / name)), ()) for name in GRAPHS)
+    names = [item.weight for item in search]
+    assert len(set(names)) == len(names)
+    assert {item.weight for item in query} <= set(names)
+    found = calibrate(tmp_path / "search.onnx", scenes(3), QuantiseRecipe(method="minmax", rounding="nearest"))
+    quantise_graph(tmp_path / "query.onnx", tmp_path / "query.onnx", found, float_layers=(), flavour="u8s8")
 
 
 def test_nothing_to_calibrate_on_or_to_quantise_is_refused(tmp_path: Path) -> None:
