@@ -72,7 +72,7 @@ def test_the_memories_are_in_the_checkpoint(trained: tuple[str, Path]) -> None:
 @pytest.fixture(scope="module")
 def artifact(trained: tuple[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("artifacts") / trained[0]
-    export_checkpoint(trained[1], out, ExportRecipe(gate=GateRecipe(frames=3), query_boxes=2))
+    export_checkpoint(trained[1], out, ExportRecipe(gate=GateRecipe(frames=3), query_boxes=2, pooling="matrix"))
     return out
 
 

@@ -164,7 +164,9 @@ def test_oim_becomes_an_artifact_and_so_does_a_detector(oim_run: Path, detector_
     detector = load_artifact(tmp_path / "artifact")
     assert detector.embedding_dim == 0
     assert set(detector.graphs) == {"search"}
-    done = CliRunner().invoke(app, ["export", str(oim_run), *arguments])
+    done = CliRunner().invoke(
+        app, ["export", str(oim_run), *arguments, "pooling=matrix"]
+    )  # as TensorRT's target has it
     assert done.exit_code == 0, done.output
     manifest = load_artifact(tmp_path / "artifact")
     assert manifest.parity["passed"] is True
