@@ -95,13 +95,13 @@ def matrix_pool(feature: Tensor, boxes: Tensor, pool_size: int, stride: int) -> 
     return pooled.permute(0, 3, 1, 2)
 
 
-def operator_pool(feature: Tensor, boxes: Tensor, pool_size: int, stride: int) -> Tensor:
-    """`matrix_pool` as ONNX's one operator RoiAlign, for engines that run it without a plugin."""
-    batch, count = boxes.shape[:2]
-    image = torch.arange(batch, device=boxes.device, dtype=boxes.dtype).repeat_interleave(count).unsqueeze(1)
-    rows = torch.cat([image, boxes.reshape(batch * count, 4)], dim=1)
+def operator_pool(feature: Tensor, boxes: Tensor | list[Tensor], pool_size: int, stride: int) -> Tensor:
+    """RoIAlign as one operator, as in training: what `matrix_pool` computes, for engines that have it.
+
+    ``boxes`` may be a list with another number of them, ``(N, 4)``, for each frame.
+    """
     pooled: Tensor = roi_align(
-        feature, rows, pool_size, spatial_scale=1 / stride, sampling_ratio=SAMPLES_PER_BIN, aligned=True
+        feature, list(boxes), pool_size, spatial_scale=1 / stride, sampling_ratio=SAMPLES_PER_BIN, aligned=True
     )
     return pooled
 

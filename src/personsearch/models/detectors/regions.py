@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torchvision.ops import nms, roi_align
+from torchvision.ops import nms
 
 from personsearch.core.detections import Detections
 from personsearch.core.preprocess import Preprocess
@@ -20,7 +20,15 @@ from personsearch.core.split import SplitSettings
 from personsearch.losses.detection import box_loss, class_loss
 from personsearch.models.backbones.trunk import Trunk
 from personsearch.models.boxes import anchor_grid, clip, decode
-from personsearch.models.deployable import PersonGraph, PersonPart, QueryGraph, SceneGraph, ScenePart, SearchGraph
+from personsearch.models.deployable import (
+    PersonGraph,
+    PersonPart,
+    QueryGraph,
+    SceneGraph,
+    ScenePart,
+    SearchGraph,
+    operator_pool,
+)
 from personsearch.models.detectors.sampling import (
     PROPOSAL_WEIGHTS,
     REFINE_WEIGHTS,
@@ -314,15 +322,7 @@ class RegionSearch(SearchModel):
         return found
 
     def _pool(self, feature: Tensor, boxes: list[Tensor]) -> Tensor:
-        pooled: Tensor = roi_align(
-            feature,
-            boxes,
-            self.settings.pool_size,
-            spatial_scale=1 / self.trunk.stride,
-            sampling_ratio=2,
-            aligned=True,
-        )
-        return pooled  # (R, C, pool, pool)
+        return operator_pool(feature, boxes, self.settings.pool_size, self.trunk.stride)  # (R, C, pool, pool)
 
     # -- deployment -------------------------------------------------------------------------------------------
 
