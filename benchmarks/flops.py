@@ -1,10 +1,11 @@
 """Counting operations, weights and memory by one convention, on the module and on the exported graph.
 
 Convention: one multiply-accumulate (MAC) is two FLOPs, and both are printed. Counted are convolutions and matrix
-products (fully connected layers); normalisation, activations, pooling, resizing and top-k are not. Three parts are
+products (fully connected layers); normalisation, activations, RoIAlign, resizing and top-k are not. Three parts are
 kept apart: the *scene* (once a frame: trunk and person detection subnet), the *persons* (the work on K RoIs), and
-*selection* (products of two activations: NMS and RoI pooling as matrix steps). The module is counted in the form that
-is exported; run by torch, its NMS and pooling are operators. What peak memory and traffic are: `flops_trace`.
+*selection* (products of two activations: NMS as matrix steps, and RoI pooling where the graph pools by products). The
+module is counted in the form that is exported; run by torch, its NMS is an operator. What peak memory and traffic are:
+`flops_trace`.
 """
 
 from __future__ import annotations
@@ -19,8 +20,9 @@ from personsearch.benchmarks.flops_trace import Trace, macs_by_part, peak_bytes,
 from personsearch.benchmarks.pair_cost import PairCost, count_pair
 from personsearch.benchmarks.systems import checkpoint_file, system_name
 from personsearch.core.errors import InputError
+from personsearch.core.export_recipes import ExportRecipe
 from personsearch.core.files import sha256_file
-from personsearch.core.manifest import load_artifact
+from personsearch.core.manifest import Pooling, load_artifact
 from personsearch.core.recipe import StrictModel, load_recipe
 from personsearch.core.recipes import TrainRecipe
 
@@ -41,11 +43,12 @@ class FlopsResult(StrictModel):
     sha256: str = Field(default="", description="of the checkpoint or of the graph; empty for a recipe")
     convention: str = CONVENTION
     input_wh: tuple[int, int]
+    pooling: Pooling = Field(description="how RoIs are pooled; products count as selection, RoIAlign is none")
     persons: int = Field(description="K, RoIs a frame")
     scene_macs: int = Field(description="once a frame")
     person_macs: int = Field(description="for each person, all passes")
     persons_macs: int = Field(description="for all persons of a frame; a second pass may be over fewer")
-    selection_macs: int = Field(description="NMS and RoI pooling as matrix products")
+    selection_macs: int = Field(description="NMS, and RoI pooling where it is matrix products")
     parameters: int = Field(
         description="weights and biases that run: no identity layer, branches and batch norms folded, copies once"
     )
@@ -53,7 +56,7 @@ class FlopsResult(StrictModel):
     persons_peak_bytes: int = Field(description="and from then on, all K persons")
     scene_traffic_bytes: int = Field(description="read and written by layers, weights included, once a frame")
     persons_traffic_bytes: int = Field(description="for all K persons, weights read once")
-    selection_traffic_bytes: int = Field(description="of the products of selection")
+    selection_traffic_bytes: int = Field(description="of the products of selection, and of RoIAlign")
     pair: PairCost | None = Field(
         default=None, description="one pair of query and frame, of a query-guided network; the rest is without a query"
     )
@@ -74,8 +77,12 @@ class FlopsResult(StrictModel):
         return self.scene_traffic_bytes + self.persons_traffic_bytes + self.selection_traffic_bytes
 
 
-def count_path(path: Path) -> FlopsResult:
+def count_path(path: Path, pooling: Pooling | None = None) -> FlopsResult:
     """Counts a recipe (.yaml), a checkpoint or an artifact; an artifact's count is that of its search graph.
+
+    Args:
+        path: of any of them.
+        pooling: how a recipe's or a checkpoint's network pools, see `count_model`; an artifact has its own.
 
     Raises:
         InputError: none of these, or what is there is damaged.
@@ -85,7 +92,7 @@ def count_path(path: Path) -> FlopsResult:
 
         recipe = train_recipe(path)
         model = build_model(without_start_weights(recipe.model), recipe.preprocess, person_count=1)
-        return count_model(model, subject=path.stem)
+        return count_model(model, subject=path.stem, pooling=pooling)
     checkpoint = checkpoint_file(path)
     if checkpoint is None:
         graph = load_artifact(path).graphs.get("search")
@@ -94,21 +101,32 @@ def count_path(path: Path) -> FlopsResult:
         return count_graph(path / graph.file, subject=system_name(path), sha256=graph.sha256)
     from personsearch.models.checkpoint import load_model
 
-    return count_model(load_model(checkpoint)[0], subject=system_name(path), sha256=sha256_file(checkpoint))
+    model, sha256 = load_model(checkpoint)[0], sha256_file(checkpoint)
+    return count_model(model, subject=system_name(path), sha256=sha256, pooling=pooling)
 
 
-def count_model(model: SearchModel, *, subject: str, sha256: str = "") -> FlopsResult:
-    """Counts a network in the form that is exported, by tracing it without computing anything."""
+def count_model(model: SearchModel, *, subject: str, sha256: str = "", pooling: Pooling | None = None) -> FlopsResult:
+    """Counts a network in the form that is exported, by tracing it without computing anything.
+
+    Args:
+        model: with the size of its frames.
+        subject: what the result is called.
+        sha256: of the file it came from.
+        pooling: how its graph pools; none: as a graph for ONNX Runtime and OpenVINO does (docs/adr/0022).
+    """
     import torch
 
     from personsearch.benchmarks.flops_module import trace_module
+    from personsearch.models.deployable import pool_by
     from personsearch.models.fold import folded
 
     width, height = model.preprocess.input_wh
     frames = torch.empty((1, height, width, 3), dtype=torch.uint8, device="meta")
+    pooling = pooling or ExportRecipe().graph_pooling
     # What runs: a trunk that trains as several branches runs as one.
-    trace = trace_module(folded(model.deployable()), frames)
-    result = _result(trace, subject, "traced module", (width, height), sha256, "the module")
+    graph = folded(model.deployable())
+    pool_by(graph, pooling)
+    result = _result(trace_module(graph, frames), subject, "traced module", (width, height), pooling, sha256)
     return result.model_copy(update={"pair": count_pair(model)})
 
 
@@ -129,7 +147,7 @@ def count_graph(path: Path, *, subject: str, sha256: str = "") -> FlopsResult:
     Raises:
         InputError: not a search graph of one frame, or a shape cannot be inferred.
     """
-    from personsearch.benchmarks.flops_graph import graph_inputs, trace_graph
+    from personsearch.benchmarks.flops_graph import graph_inputs, graph_pooling, trace_graph
 
     inputs = graph_inputs(path)
     frames = inputs.get("frames", ())
@@ -137,7 +155,7 @@ def count_graph(path: Path, *, subject: str, sha256: str = "") -> FlopsResult:
         raise InputError(
             f"inputs are {inputs}", where=str(path), expected="a search graph: `frames` of fixed shape (1, H, W, 3)"
         )
-    return _result(trace_graph(path), subject, "ONNX graph", (frames[2], frames[1]), sha256, str(path))
+    return _result(trace_graph(path), subject, "ONNX graph", (frames[2], frames[1]), graph_pooling(path), sha256)
 
 
 def train_recipe(path: Path) -> TrainRecipe:
@@ -156,11 +174,13 @@ def train_recipe(path: Path) -> TrainRecipe:
 
 
 def _result(
-    trace: Trace, subject: str, source: Source, input_wh: tuple[int, int], sha256: str, where: str
+    trace: Trace, subject: str, source: Source, input_wh: tuple[int, int], pooling: Pooling, sha256: str
 ) -> FlopsResult:
     macs, traffic, peaks, passes = macs_by_part(trace), traffic_by_part(trace), peak_bytes(trace), person_passes(trace)
     if any(total % rows for rows, total in passes.items()):
-        raise InputError(f"person work in uneven batches {sorted(passes)}", where=where, expected="work on whole rows")
+        raise InputError(
+            f"person work in uneven batches {sorted(passes)}", where=subject, expected="work on whole rows"
+        )
     # A second pass over refined boxes runs a copy of the block: the same weights, which are counted once.
     weights = {name.replace("embedder.", "person.", 1): size for name, size in trace.weights.items()}
     return FlopsResult(
@@ -168,6 +188,7 @@ def _result(
         source=source,
         sha256=sha256,
         input_wh=input_wh,
+        pooling=pooling,
         persons=max(passes, default=0),
         scene_macs=macs["scene"],
         person_macs=sum(total // rows for rows, total in passes.items()),

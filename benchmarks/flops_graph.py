@@ -10,11 +10,13 @@ from typing import Any
 
 import onnx
 
-from personsearch.benchmarks.flops_trace import Layer, Phase, Step, Trace
+from personsearch.benchmarks.flops_trace import Layer, Phase, Step, Trace, pooling_layer
 from personsearch.core.errors import InputError
+from personsearch.core.manifest import Pooling
 from personsearch.core.onnx_file import require_self_contained
 
 PRODUCTS = {"Conv", "Gemm", "MatMul"}
+ROI_ALIGN = "RoiAlign"
 VIEWS = {
     "Reshape", "Transpose", "Squeeze", "Unsqueeze", "Flatten", "Identity", "Expand", "Slice", "Split",
     "DequantizeLinear",
@@ -72,7 +74,7 @@ class _Reader:
     def _new(self, name: str) -> int:
         memory = len(self._sizes)
         self._memory[name] = memory
-        self._sizes[memory] = math.prod(self._shapes[name]) * self._stored_item(name)
+        self._sizes[memory] = self._moved(name)
         return memory
 
     def _steps(self, node: Any) -> Iterator[Step]:
@@ -93,6 +95,9 @@ class _Reader:
             return
         late = node.op_type == "TopK" or any(memory in self._late for memory in reads)
         layer = self._layer(node) if node.op_type in PRODUCTS else None
+        if node.op_type == ROI_ALIGN:
+            pooled = self._shapes[node.output[0]]
+            layer = pooling_layer(self._moved(node.input[0]), self._moved(node.output[0]), pooled[0])
         writes = tuple(self._new(name) for name in node.output if name)
         if late:
             self._late.update(writes)
@@ -114,7 +119,7 @@ class _Reader:
         else:
             transposed = any(attribute.name == "transA" and attribute.i for attribute in node.attribute)
             macs = math.prod(output) * (first[0] if transposed else first[-1])
-        activations = math.prod(output) * self._stored_item(node.output[0])
+        activations = self._moved(node.output[0])
         weights, weighted = 0, False
         for position, name in enumerate(node.input):
             if name in self._memory:
@@ -126,6 +131,9 @@ class _Reader:
                 weighted |= position < 2
                 self._used[origin] = math.prod(self._shapes[origin])
         return Layer(macs, output[0], weighted, activations, weights)
+
+    def _moved(self, name: str) -> int:
+        return math.prod(self._shapes[name]) * self._stored_item(name)
 
     def _stored_item(self, name: str) -> int:
         """Bytes of one element where it lies in memory."""
@@ -156,6 +164,15 @@ def graph_inputs(path: Path) -> dict[str, tuple[int, ...]]:
         InputError: not a graph.
     """
     return {value.name: _shape(value) for value in _load(path).graph.input}
+
+
+def graph_pooling(path: Path) -> Pooling:
+    """How a search graph pools: by RoIAlign where it has one, else by products.
+
+    Raises:
+        InputError: not a graph.
+    """
+    return "roi_align" if any(node.op_type == ROI_ALIGN for node in _load(path).graph.node) else "matrix"
 
 
 def _load(path: Path) -> Any:

@@ -10,9 +10,10 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from personsearch.benchmarks.flops_trace import Layer, Phase, Step, Trace
+from personsearch.benchmarks.flops_trace import Layer, Phase, Step, Trace, pooling_layer
 
 PRODUCTS = {"convolution", "mm", "addmm", "bmm", "baddbmm"}
+ROI_ALIGN = "roi_align"
 COPIES = {"clone", "contiguous", "_unsafe_view", "_reshape_copy"}
 ELEMENTWISE = {
     "_to_copy", "add", "sub", "mul", "div", "relu", "clamp", "clamp_min", "clamp_max", "sigmoid", "exp", "abs",
@@ -65,7 +66,7 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's 
         memory = len(self._sizes)
         self._held.append(tensor)
         self._memory[_key(tensor)] = memory
-        self._sizes[memory] = tensor.numel() * tensor.element_size()
+        self._sizes[memory] = _bytes(tensor)
         return memory
 
     def _note(self, name: str, read: list[Tensor], made: list[Tensor]) -> None:
@@ -81,6 +82,8 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's 
             return  # a view
         late = name == "topk" or any(memory in self._late for memory in reads)
         layer = self._layer(name, read, made[0]) if name in PRODUCTS else None
+        if name == ROI_ALIGN:
+            layer = pooling_layer(_bytes(read[0]), _bytes(made[0]), made[0].shape[0])
         writes = tuple(self._new(tensor) for tensor in fresh)
         if late:
             self._late.update(writes)
@@ -94,9 +97,9 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's 
             macs = output.numel() * math.prod(factors[1].shape[1:])
         else:
             macs = output.numel() * factors[0].shape[-1]
-        activations, weights, weighted = output.numel() * output.element_size(), 0, False
+        activations, weights, weighted = _bytes(output), 0, False
         for tensor in operands:
-            size = tensor.numel() * tensor.element_size()
+            size = _bytes(tensor)
             if _key(tensor) in self._memory:
                 activations += min(size, self._sizes[self._memory[_key(tensor)]])
             else:
@@ -105,6 +108,10 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's 
                 self._used[self._weights.get(_key(tensor), f"constant {_key(tensor)}")] = tensor.numel()
         rows = output.shape[0]
         return Layer(macs, rows, weighted, activations, weights)
+
+
+def _bytes(tensor: Tensor) -> int:
+    return tensor.numel() * tensor.element_size()
 
 
 def _key(tensor: Tensor) -> int:

@@ -3,9 +3,9 @@
 One definition for both. *Activations* are the tensors that depend on the frame; constants and weights are none. A
 view (reshape, transpose, slice, copy to another order) lies in the memory of what it reads. An element-wise operator
 writes over an input of its size that nothing reads later, as every engine does. The *peak* is the largest sum of
-activations that lie in memory at one step. *Traffic* is what convolutions and matrix products read and write, each
-operand once, weights included; what lies between them (activations, additions, normalisation) is taken as fused into
-them, so that it is what a good engine without large caches moves, not what an interpreter does.
+activations that lie in memory at one step. *Traffic* is what convolutions, matrix products and RoIAlign read and
+write, each operand once, weights included; what lies between them (activations, additions, normalisation) is taken as
+fused into them, so that it is what a good engine without large caches moves, not what an interpreter does.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ Phase = Literal["scene", "person"]
 
 @dataclass(frozen=True)
 class Layer:
-    """A convolution or matrix product.
+    """A convolution, a matrix product, or RoIAlign, which has none of either.
 
     Attributes:
         macs: multiply-accumulates.
@@ -47,7 +47,7 @@ class Step:
         writes: memory that it fills anew.
         phase: scene until proposals are chosen (top-k), person from then on.
         elementwise: it may write over what it reads.
-        layer: for a convolution or matrix product.
+        layer: for what reads and writes on its own account.
     """
 
     reads: tuple[int, ...]
@@ -74,6 +74,11 @@ class Trace:
     inputs: tuple[int, ...]
     outputs: tuple[int, ...]
     weights: Mapping[str, int] = field(default_factory=dict)
+
+
+def pooling_layer(map_bytes: int, pooled_bytes: int, rows: int) -> Layer:
+    """RoIAlign: no products, but a map read and crops written that nothing fuses; the boxes are left out."""
+    return Layer(macs=0, rows=rows, weighted=False, activation_bytes=map_bytes + pooled_bytes, weight_bytes=0)
 
 
 def part_of(step: Step) -> Part:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from personsearch.core.seeding import rng_for
@@ -27,19 +27,20 @@ def test_two_taps_that_always_see_the_same_value_share_their_error() -> None:
 
 @settings(max_examples=40, deadline=None)
 @given(seed=st.integers(0, 10_000), taps=st.integers(2, 12))
-def test_weights_on_steps_stay_and_the_error_is_seldom_larger_than_that_of_the_nearest(seed: int, taps: int) -> None:
+@example(seed=932, taps=4)  # one tap after the other ends further off
+def test_weights_on_steps_stay_and_no_filter_errs_more_than_with_the_nearest_steps(seed: int, taps: int) -> None:
     rng = np.random.default_rng(seed)
     weight = rng.normal(size=(6, taps)).astype(np.float32)
     weight[:, 0] *= 20  # the identity's tap
     samples = np.abs(rng.normal(size=(200, taps))) @ np.abs(rng.normal(size=(taps, taps)))
     moments, steps = samples.T @ samples, steps_of(weight)
 
-    def loss(rounded: np.ndarray) -> float:
+    def losses(rounded: np.ndarray) -> np.ndarray:
         error = weight - rounded * steps[:, None].astype(np.float64)
-        return float(np.einsum("ci,ij,cj->", error, moments, error))
+        return np.einsum("ci,ij,cj->c", error, moments, error)
 
     nearest, compensated = round_nearest(weight, steps), round_compensated(weight, steps, moments)
-    assert loss(compensated) <= 1.1 * loss(nearest)
+    assert (losses(compensated) <= (1 + 1e-9) * losses(nearest)).all()
     exact = (nearest * steps[:, None]).astype(np.float32)
     np.testing.assert_array_equal(round_compensated(exact, steps, moments), nearest)
 

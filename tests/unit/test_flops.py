@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 from functools import lru_cache
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -21,11 +22,13 @@ from personsearch.benchmarks.flops_graph import trace_graph
 from personsearch.benchmarks.flops_module import trace_module
 from personsearch.benchmarks.flops_trace import Step, Trace, peak_bytes, traffic_by_part
 from personsearch.core.errors import InputError
+from personsearch.core.manifest import Pooling
 from personsearch.core.model_recipes import ModelRecipe
 from personsearch.core.preprocess import Preprocess
 from personsearch.core.recipes import HdlRecipe, ResNetTrunk
 from personsearch.export.to_onnx import DETECTION_OUTPUTS, SEARCH_OUTPUTS, write_search_graph
 from personsearch.models.build import build_model
+from personsearch.models.deployable import pool_by
 from personsearch.models.fold import folded
 from personsearch.models.search_model import SearchModel
 
@@ -109,27 +112,33 @@ def tiny(kind: str) -> SearchModel:
 
 
 @lru_cache
-def whole_graph(kind: str) -> FlopsResult:
+def whole_graph(kind: str, pooling: Pooling = "matrix") -> FlopsResult:
     """The count of the kind's search graph; exporting is what takes time here."""
     with tempfile.TemporaryDirectory() as folder:
-        return count_graph(write_graph(tiny(kind), Path(folder) / "search.onnx"), subject="one")
+        return count_graph(write_graph(tiny(kind), Path(folder) / "search.onnx", pooling), subject="one")
 
 
-def write_graph(model: SearchModel, path: Path, rows: int | None = None) -> Path:
+def write_graph(model: SearchModel, path: Path, pooling: Pooling = "matrix", rows: int | None = None) -> Path:
     outputs = SEARCH_OUTPUTS if model.embedding_dim else DETECTION_OUTPUTS
-    write_search_graph(model.deployable(rows), path, input_wh=model.preprocess.input_wh, opset=18, outputs=outputs)
+    graph = model.deployable(rows)
+    pool_by(graph, pooling)
+    write_search_graph(graph, path, input_wh=model.preprocess.input_wh, opset=18, outputs=outputs)
     return path
 
 
+@pytest.mark.parametrize("pooling", get_args(Pooling))
 @pytest.mark.parametrize("kind", KINDS)
-def test_module_and_graph_agree_exactly(kind: str) -> None:
+def test_module_and_graph_agree_exactly(kind: str, pooling: Pooling) -> None:
     model = tiny(kind)
-    module, graph = count_model(model, subject="one"), whole_graph(kind)
+    module, graph = count_model(model, subject="one", pooling=pooling), whole_graph(kind, pooling)
+    assert module.pooling == graph.pooling == pooling
     assert graph.model_dump(exclude={"source"}) == module.model_dump(exclude={"source"})
     assert module.persons == 4
     # torch's own counter as the slow twin.
     frames = torch.empty(1, 64, 96, 3, dtype=torch.uint8, device="meta")
-    assert module_macs(folded(model.deployable()), frames) == module.total_macs
+    whole = folded(model.deployable())
+    pool_by(whole, pooling)
+    assert module_macs(whole, frames) == module.total_macs
     scene, person = folded(model.scene_module()), folded(model.person_module())
     assert module_macs(scene, frames) == module.scene_macs
     assert module_macs(person, torch.empty(model.person_input_shape, device="meta")) == module.person_macs
@@ -143,12 +152,25 @@ def test_selection_counted_by_hand() -> None:
     pooling = 4 * 7 * 4 * (6 * 16) + 4 * 7 * 7 * 6 * 16
     assert graph.selection_macs == suppression + pooling
 
+    operator = whole_graph("hdl depthwise", "roi_align")
+    assert operator.selection_macs == suppression
+    moved = 4 * (16 * 4 * 6 + 4 * 16 * 7 * 7)  # its map and its crops, in bytes
+    suppressing = 4 * (7 * (8 * 8 + 8 + 8) + 3 * (4 * 4 + 4 + 4))  # a matrix, a column and the result of every step
+    assert operator.selection_traffic_bytes == suppressing + moved
+    assert operator.scene_macs == graph.scene_macs
+    assert operator.persons_macs == graph.persons_macs
+
+
+def test_a_module_is_counted_as_its_graph_for_cpus() -> None:
+    model = tiny("hdl depthwise")
+    assert count_model(model, subject="one") == count_model(model, subject="one", pooling="roi_align")
+
 
 def test_fewer_rows_leave_no_work_out_of_the_second_head(tmp_path: Path) -> None:
     """SeqNet's second suppression needs all boxes: a graph of fewer rows has them pass its second head too."""
     model = tiny("seqnet")
     whole = count_model(model, subject="seqnet")
-    fewer = count_graph(write_graph(model, tmp_path / "search.onnx", rows=2), subject="seqnet")
+    fewer = count_graph(write_graph(model, tmp_path / "search.onnx", "roi_align", rows=2), subject="seqnet")
     assert (fewer.persons, fewer.person_macs) == (4, whole.person_macs)
     assert fewer.persons_macs == whole.persons_macs
 

@@ -11,6 +11,7 @@ import typer
 from personsearch.cli import require
 from personsearch.cli.bench_options import Json, Save, keep_record, scaled
 from personsearch.core.errors import InputError
+from personsearch.core.manifest import Pooling
 
 if TYPE_CHECKING:
     from personsearch.benchmarks.flops import FlopsResult
@@ -23,13 +24,17 @@ def flops(
     papers: Annotated[
         bool, typer.Option("--papers", help="Every network at its paper's size, beside what the paper prints.")
     ] = False,
+    pooling: Annotated[
+        Pooling | None,
+        typer.Option(help="Of recipes and checkpoints: roi_align, as for CPUs, or matrix, as for TensorRT."),
+    ] = None,
     save: Save = None,
     as_json: Json = False,
 ) -> None:
     """Count a frame's operations, weights, activations in memory and bytes moved, scene and persons apart.
 
-    Peak memory is by liveness over the steps, element-wise ones in place; bytes moved are what convolutions and matrix
-    products read and write, weights included, everything else fused into them.
+    Peak memory is by liveness over the steps, element-wise ones in place; bytes moved are what convolutions, matrix
+    products and RoIAlign read and write, weights included, everything else fused into them.
 
     Examples:
 
@@ -46,7 +51,7 @@ def flops(
         return
     from personsearch.benchmarks.flops import count_path
 
-    results = [count_path(model) for model in models or []]
+    results = [count_path(model, pooling) for model in models or []]
     if save is not None:
         for result in results:
             _keep(result, {}, {}, save)
@@ -99,6 +104,7 @@ def _keep(result: FlopsResult, figures: dict[str, tuple[float, str]], settings: 
         "source": result.source,
         "persons": str(result.persons),
         "input": f"{result.input_wh[0]}x{result.input_wh[1]}",
+        "pooling": result.pooling,
     }
     keep_record("flops", result.subject, own | figures, result.sha256, about | settings, save)
 
@@ -115,11 +121,12 @@ def _content(result: FlopsResult) -> dict[str, object]:
 
 def _text(result: FlopsResult) -> str:
     count = result.persons
+    selection = "selection (NMS, pooling)" if result.pooling == "matrix" else "selection (NMS)"
     rows = [
         ("scene, once a frame", result.scene_macs, result.scene_peak_bytes, result.scene_traffic_bytes),
         ("one person", result.person_macs, None, None),
         (f"persons, K = {count}", result.persons_macs, result.persons_peak_bytes, result.persons_traffic_bytes),
-        ("selection (NMS, pooling)", result.selection_macs, None, result.selection_traffic_bytes),
+        (selection, result.selection_macs, None, result.selection_traffic_bytes),
         (f"frame with K = {count}", result.total_macs, result.peak_bytes, result.traffic_bytes),
     ]
     width, height = result.input_wh
