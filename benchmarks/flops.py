@@ -117,7 +117,7 @@ def count_model(model: SearchModel, *, subject: str, sha256: str = "", pooling: 
     import torch
 
     from personsearch.benchmarks.flops_module import trace_module
-    from personsearch.models.deployable import pool_by
+    from personsearch.models.deployable import pool_by, suppress_in
     from personsearch.models.fold import folded
 
     width, height = model.preprocess.input_wh
@@ -126,6 +126,7 @@ def count_model(model: SearchModel, *, subject: str, sha256: str = "", pooling: 
     # What runs: a trunk that trains as several branches runs as one.
     graph = folded(model.deployable())
     pool_by(graph, pooling)
+    suppress_in(graph, ExportRecipe().suppression_steps)
     result = _result(trace_module(graph, frames), subject, "traced module", (width, height), pooling, sha256)
     return result.model_copy(update={"pair": count_pair(model)})
 

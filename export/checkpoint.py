@@ -293,6 +293,7 @@ def _manifest(
         layout=recipe.layout,
         split=made.graphs.split,
         pooling=recipe.graph_pooling,
+        suppression_steps=recipe.suppression_steps,
         training_data=origin.data,
         recipe=origin.recipe.model_dump(mode="json"),
         recipe_hash=recipe_hash(origin.recipe),

@@ -25,7 +25,7 @@ from personsearch.export.to_onnx import (
     write_split_graphs,
 )
 from personsearch.models import SearchModel
-from personsearch.models.deployable import pool_by
+from personsearch.models.deployable import pool_by, suppress_in
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,10 +83,12 @@ def write_float_graphs(
     query = model.deployable_query(recipe.query_boxes) if embeds else None
     for graph in (search, *([] if query is None else [query])):
         pool_by(graph, recipe.graph_pooling)
+        suppress_in(graph, recipe.suppression_steps)
     input_wh = model.preprocess.input_wh
     outputs = SEARCH_OUTPUTS if embeds else DETECTION_OUTPUTS
     if recipe.layout == "split":
         parts = model.deployable_split(recipe.split.person_boxes, recipe.split.floor)
+        suppress_in(parts.scene, recipe.suppression_steps)
         write_split_graphs(parts, folder, input_wh=input_wh, opset=recipe.opset, embeds=embeds)
         advance("scene and person")
         graphs = FloatGraphs(folder, search, query, parts.settings)

@@ -19,6 +19,7 @@ from personsearch.core.engine_builds import require_buildable
 from personsearch.core.errors import InputError
 from personsearch.core.files import sha256_file
 from personsearch.core.manifest import load_artifact
+from personsearch.models.checkpoint import load_model
 from personsearch.train import run_training
 
 SMALL_MODEL = {"trunk": {"kind": "depthwise", "stem_channels": 4, "channels": [4, 6, 8], "modules": 1},
@@ -93,6 +94,21 @@ def test_people_are_cut_out_as_the_target_runs_it(artifact: Path, checkpoint: Pa
     assert "layout split pools by" in bad(
         checkpoint, "--out", tmp_path / "no", "--layout", "split", "pooling=roi_align"
     )
+
+
+def test_suppression_has_as_many_steps_as_the_recipe_says(artifact: Path, checkpoint: Path, tmp_path: Path) -> None:
+    def products(folder: Path) -> int:
+        return sum(node.op_type in ("MatMul", "Gemm") for node in onnx.load(str(folder / "search.onnx")).graph.node)
+
+    assert load_artifact(artifact).suppression_steps == 31
+    assert export(checkpoint, "--out", tmp_path / "few", "suppression_steps=3", *QUICK).exit_code == 0
+    assert load_artifact(tmp_path / "few").suppression_steps == 3
+    search = load_model(checkpoint)[0].deployable()
+    fewer = sum(min(boxes - 1, 31) - 3 for boxes in (search.pre_nms, search.proposals))
+    assert products(artifact) - products(tmp_path / "few") == fewer > 0
+    assert export(checkpoint, "--out", tmp_path / "all", "suppression_steps=null", *QUICK).exit_code == 0
+    assert load_artifact(tmp_path / "all").suppression_steps is None
+    assert "take an odd one" in bad(checkpoint, "--out", tmp_path / "no", "suppression_steps=4")
 
 
 def test_int8_is_calibrated_gated_and_smaller(checkpoint: Path, artifact: Path, data: Path, tmp_path: Path) -> None:

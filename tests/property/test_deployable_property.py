@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 from torchvision.ops import nms, roi_align
 
+from personsearch.core.export_recipes import ExportRecipe
 from personsearch.models.deployable import fixed_nms, matrix_pool, operator_pool, pairwise_iou
 
 
@@ -51,6 +53,38 @@ def test_fixed_nms_equals_greedy_nms_at_the_graphs_sizes_in_crowded_streets(
     boxes = street(seed, count)
     kept = fixed_nms(boxes.unsqueeze(0), torch.ones(1, count), threshold)[0]
     assert kept.nonzero().flatten().tolist() == nms(boxes, torch.linspace(1, 0.1, count), threshold).tolist()
+
+
+@given(st.integers(0, 10_000), st.integers(33, 256), st.sampled_from([0.4, 0.5, 0.7]))
+@settings(max_examples=60, deadline=None)
+def test_the_steps_of_a_graph_by_default_are_enough_for_crowded_streets(
+    seed: int, count: int, threshold: float
+) -> None:
+    steps = ExportRecipe().suppression_steps
+    assert steps is not None
+    for boxes in (street(seed, count), crowd(seed, count, 1 + seed % 300)):
+        kept = fixed_nms(boxes.unsqueeze(0), torch.ones(1, count), threshold, steps)[0]
+        assert kept.nonzero().flatten().tolist() == nms(boxes, torch.linspace(1, 0.1, count), threshold).tolist()
+
+
+@given(st.integers(0, 10_000), st.integers(1, 80), st.integers(0, 20), st.booleans())
+@settings(max_examples=60, deadline=None)
+def test_an_odd_number_of_steps_keeps_nobody_whom_greedy_suppression_drops(
+    seed: int, count: int, half: int, in_line: bool
+) -> None:
+    boxes = queue(count) if in_line else crowd(seed, count, 1 + seed % 100)
+    greedy = set(nms(boxes, torch.linspace(1, 0.1, count), 0.4).tolist())
+    kept = fixed_nms(boxes.unsqueeze(0), torch.ones(1, count), 0.4, 2 * half + 1)[0].nonzero().flatten().tolist()
+    assert set(kept) <= greedy
+    settled = 2 * half + 2  # boxes whose fate is right after so many steps, whatever they look like
+    assert [box for box in kept if box < settled] == sorted(box for box in greedy if box < settled)
+
+
+def test_an_even_number_of_steps_is_refused() -> None:
+    # It would keep the last of three people in a queue and the one before.
+    assert after(0, queue(3), 0.4) == [1, 1, 1]
+    with pytest.raises(ValueError, match="even"):
+        fixed_nms(queue(3).unsqueeze(0), torch.ones(1, 3), 0.4, 2)
 
 
 @given(st.integers(0, 10_000), st.integers(2, 120), st.integers(1, 119))

@@ -28,7 +28,7 @@ from personsearch.core.preprocess import Preprocess
 from personsearch.core.recipes import HdlRecipe, ResNetTrunk
 from personsearch.export.to_onnx import DETECTION_OUTPUTS, SEARCH_OUTPUTS, write_search_graph
 from personsearch.models.build import build_model
-from personsearch.models.deployable import pool_by
+from personsearch.models.deployable import pool_by, suppress_in
 from personsearch.models.fold import folded
 from personsearch.models.search_model import SearchModel
 
@@ -159,6 +159,17 @@ def test_selection_counted_by_hand() -> None:
     assert operator.selection_traffic_bytes == suppressing + moved
     assert operator.scene_macs == graph.scene_macs
     assert operator.persons_macs == graph.persons_macs
+
+
+def test_fewer_steps_of_suppression_are_counted(tmp_path: Path) -> None:
+    """Three suppressions of SeqNet's: of 8 candidates, 4 proposals and 4 refined boxes."""
+    graph = tiny("seqnet").deployable()
+    pool_by(graph, "roi_align")
+    suppress_in(graph, 3)
+    write_search_graph(graph, tmp_path / "search.onnx", input_wh=(96, 64), opset=18, outputs=SEARCH_OUTPUTS)
+    counted = count_graph(tmp_path / "search.onnx", subject="seqnet")
+    assert counted.selection_macs == 3 * 8 * 8 + 3 * 4 * 4 + 3 * 4 * 4
+    assert whole_graph("seqnet", "roi_align").selection_macs == 7 * 8 * 8 + 3 * 4 * 4 + 3 * 4 * 4
 
 
 def test_a_module_is_counted_as_its_graph_for_cpus() -> None:

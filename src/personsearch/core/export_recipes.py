@@ -120,6 +120,11 @@ class ExportRecipe(StrictModel):
         description="matrix: products that every engine has; roi_align: one operator, a plugin in TensorRT; auto: "
         "roi_align for onnx and openvino in layout joined, where it is faster (docs/adr/0022), else matrix",
     )
+    suppression_steps: Positive | None = Field(
+        default=31,
+        description="of each non-maximum suppression, at most, odd; none: one less than its boxes, which is greedy "
+        "suppression for every input. Around real people it took up to 11 (docs/adr/0023)",
+    )
     query_boxes: Positive = Field(default=8, description="boxes the query graph takes at once")
     opset: Annotated[int, Field(ge=18, le=20)] = Field(default=18, description="TensorRT 10.0's parser ends at 20")
     precision: Literal["fp32", "fp16", "int8"] = "fp32"
@@ -143,6 +148,8 @@ class ExportRecipe(StrictModel):
                 "layout split has neither equalisation nor a sensitivity sweep: sweep an export of layout joined, and "
                 "name what it keeps float in quantise.float_layers"
             )
+        if self.suppression_steps is not None and self.suppression_steps % 2 == 0:
+            raise ValueError("an even number of suppression_steps may keep a person twice: take an odd one, or null")
         if self.pooling == "roi_align" and (self.for_tensorrt or self.layout == "split"):
             what = f"target {self.target}" if self.for_tensorrt else "layout split"
             raise ValueError(f"{what} pools by matrix products: leave pooling out")

@@ -95,6 +95,9 @@ class Manifest(StrictModel):
     pooling: Pooling = Field(
         default="matrix", description="how graphs cut people out of the map: as matrix products, or by ONNX's RoiAlign"
     )
+    suppression_steps: int | None = Field(
+        default=None, description="of each non-maximum suppression, at most; none: as many as greedy suppression takes"
+    )
     training_data: tuple[TrainingData, ...]
     recipe: dict[str, Any] = Field(description="resolved recipe of the run that trained the weights")
     recipe_hash: str

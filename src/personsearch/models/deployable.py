@@ -37,13 +37,17 @@ def pairwise_iou(boxes: Tensor) -> Tensor:
     return overlap / (area[:, :, None] + area[:, None, :] - overlap).clamp(min=1e-6)
 
 
-def fixed_nms(boxes: Tensor, valid: Tensor, iou_threshold: float) -> Tensor:
-    """Greedy non-maximum suppression over K sorted boxes as K - 1 matrix steps.
+def fixed_nms(boxes: Tensor, valid: Tensor, iou_threshold: float, steps: int | None = None) -> Tensor:
+    """Greedy non-maximum suppression over K sorted boxes as matrix steps, without a shape or a loop that data decide.
 
-    Each step keeps a box unless a kept higher-scored one overlaps it. After t steps the first t + 1 boxes are
-    settled, because each depends only on those before it; so K - 1 steps give exactly the greedy result for
-    every input, with no data-dependent shape and no loop operator. Fewer steps would be exact for the first boxes
-    only: in a queue of people, each overlapping the next, the last one's fate takes them all.
+    Each step keeps a box unless a kept higher-scored one overlaps it. It settles the boxes whose suppressors are
+    settled, so K - 1 steps give exactly the greedy result for every input; T steps do so wherever no fate is handed on
+    more than T times. In a queue of people, each overlapping the next alone, every one hands it on; around real people
+    it took up to 11 steps (docs/adr/0023).
+
+    Beyond T steps: what is kept after an even number of steps holds everybody whom greedy suppression keeps, after an
+    odd number nobody whom it drops (a step turns the one into the other). T is odd, therefore: a box that is not
+    settled by then is dropped, and no person is reported twice for want of steps.
 
     Beyond the K boxes nothing is seen. What a graph cuts off before (``graph_pre_nms`` by score) is lost, but it
     changes nothing among the K: a box depends on no box of lower score.
@@ -52,17 +56,23 @@ def fixed_nms(boxes: Tensor, valid: Tensor, iou_threshold: float) -> Tensor:
         boxes: ``(B, K, 4)`` xyxy by descending score.
         valid: ``(B, K)``, 1 or 0; a box of 0 neither is kept nor suppresses.
         iou_threshold: a box that overlaps a kept one by more is dropped.
+        steps: T, odd, at most; none for K - 1.
 
     Returns:
         ``(B, K)`` of 1 (kept) and 0, in the dtype of ``valid``.
+
+    Raises:
+        ValueError: ``steps`` is even.
     """
+    if steps is not None and steps % 2 == 0:
+        raise ValueError(f"{steps} steps: an even number may keep a box beside the one that it is a copy of")
     count = boxes.shape[1]
     order = torch.arange(count, device=boxes.device)
     before = (order[None, :] < order[:, None]).to(valid.dtype)  # (K, K): column outranks row
     suppresses = (pairwise_iou(boxes) > iou_threshold).to(valid.dtype) * before  # (B, K, K)
     kept = valid.unsqueeze(-1)  # (B, K, 1)
     start = kept
-    for _ in range(count - 1):
+    for _ in range(count - 1 if steps is None else min(count - 1, steps)):
         kept = F.relu(start - suppresses @ kept)
     return kept.squeeze(-1)
 
@@ -134,6 +144,13 @@ def pool_by(graph: nn.Module, pooling: Pooling) -> None:
 def pooling_of(graph: nn.Module) -> Pooling:
     """What `pool_by` made of a graph; ``matrix`` where nothing in it pools."""
     return next((part.pooling for part in graph.modules() if isinstance(part, RoiPool)), "matrix")
+
+
+def suppress_in(graph: nn.Module, steps: int | None) -> None:
+    """Gives every suppression of an exported graph so many steps at most; see `fixed_nms`."""
+    for part in graph.modules():
+        if isinstance(part, SceneGraph):
+            part.suppression_steps = steps
 
 
 def _bin_weights(low: Tensor, high: Tensor, pool_size: int, cells: int, stride: int) -> Tensor:
@@ -234,6 +251,7 @@ class SceneGraph(nn.Module):
         self.pre_nms = min(settings.graph_pre_nms, len(model.anchors))
         self.proposals = min(settings.graph_proposals, self.pre_nms)
         self.rpn_nms_iou = settings.rpn_nms_iou
+        self.suppression_steps: int | None = None  # `suppress_in` changes it
 
     def forward(self, frames: Tensor) -> tuple[Tensor, ...]:
         feature, margins, deltas = self.scene(frames)
@@ -245,7 +263,7 @@ class SceneGraph(nn.Module):
         margins, indices = margins.topk(self.pre_nms, dim=1)
         anchors = gather_rows(self.anchors.expand(margins.shape[0], -1, -1), indices)
         boxes = clip(decode(gather_rows(deltas, indices), anchors, (1.0, 1.0, 1.0, 1.0)), self.input_wh)
-        kept = fixed_nms(boxes, _valid(boxes), self.rpn_nms_iou)
+        kept = fixed_nms(boxes, _valid(boxes), self.rpn_nms_iou, self.suppression_steps)
         # Kept boxes first, in their order: a rank that falls by one a row, plus a jump for the kept.
         order = torch.arange(self.pre_nms, 0, -1, device=kept.device, dtype=kept.dtype) + kept * self.pre_nms
         rank = order.topk(self.proposals, dim=1).indices
@@ -315,7 +333,7 @@ class SearchGraph(SceneGraph):
         margins = torch.where(valid > 0, margins.reshape(batch, count), DROPPED)
         margins, order = margins.topk(count, dim=1)
         boxes = gather_rows(boxes, order)
-        kept = fixed_nms(boxes, valid.gather(1, order), self.nms_iou)
+        kept = fixed_nms(boxes, valid.gather(1, order), self.nms_iou, self.suppression_steps)
         margins, rank = torch.where(kept > 0, margins, DROPPED).topk(self.max_detections, dim=1)
         scores = torch.sigmoid(margins) * kept.gather(1, rank)
         return gather_rows(boxes, rank), scores, order.gather(1, rank)

@@ -193,7 +193,7 @@ class SequentialGraph(SearchGraph):
         boxes = clip(decode(deltas.reshape(boxes.shape), boxes, REFINE_WEIGHTS), self.input_wh)
         # Rows descend by score, unused ones, of score 0, at the end: kept ones move up in their order.
         used = (scores > 0) & _possible(boxes)
-        kept = fixed_nms(boxes, used.to(boxes.dtype), self.second_nms_iou)
+        kept = fixed_nms(boxes, used.to(boxes.dtype), self.second_nms_iou, self.suppression_steps)
         count = self.max_detections
         order = torch.arange(count, 0, -1, device=kept.device, dtype=kept.dtype) + kept * count
         rank = order.topk(self.rows, dim=1).indices
