@@ -9,7 +9,7 @@ timed.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -81,6 +81,7 @@ def measure_peers(
     plain_detector: bool = True,
     dataset: SearchDataset | None = None,
     split: str = "test",
+    time_only: Collection[str] = (),
 ) -> PeersReport:
     """Times every system at every number of people and scores those that can be.
 
@@ -91,9 +92,11 @@ def measure_peers(
         plain_detector: time torchvision's Faster R-CNN too.
         dataset: labelled frames; none for times alone.
         split: what the records call them.
+        time_only: names of systems that are timed and not scored, such as a network with untrained weights.
 
     Raises:
-        InputError: a system cannot be opened, two have one name, or the frames hold too few people.
+        InputError: a system cannot be opened, two have one name, none has that of ``time_only``, or the frames hold too
+            few people.
     """
     roles: dict[str, Role] = {}
     named = [(spec.name, role) for role, specs in ours.items() for spec in specs]
@@ -102,6 +105,9 @@ def measure_peers(
         if name in roles:
             raise InputError(f"two systems are called `{name}`", expected="different names", remedy="rename one")
         roles[name] = role  # type: ignore[assignment]  # both lists hold roles
+    for name in time_only:
+        if name not in roles:
+            raise InputError(f"no system is called `{name}`", expected=f"one of {', '.join(roles)}")
     specs = {spec.name: spec for group in ours.values() for spec in group}
     before = read_state()
     times: dict[int, dict[str, SystemLatency]] = {}
@@ -112,7 +118,7 @@ def measure_peers(
             name=name,
             role=role,
             precision=_precision(specs.get(name), pairs, name),
-            runner=_runner(times[plan.people[0]][name], pairs),
+            runner=_runner(times[plan.people[0]][name], pairs) + (", timed alone" if name in time_only else ""),
             sha256=times[plan.people[0]][name].sha256,
             times={people: found[name] for people, found in times.items()},
             accuracy=None,
@@ -120,7 +126,10 @@ def measure_peers(
         for name, role in roles.items()
     ]
     if dataset is not None:
-        peers = [_scored(peer, specs, pairs, plan.threads, dataset, split) for peer in peers]
+        peers = [
+            peer if peer.name in time_only else _scored(peer, specs, pairs, plan.threads, dataset, split)
+            for peer in peers
+        ]
     return PeersReport(plan=plan, peers=peers, state=state_settings(before, read_state()))
 
 

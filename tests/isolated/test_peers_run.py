@@ -57,17 +57,21 @@ def pair(tmp_path: Path) -> str:
 
 def test_a_pair_beside_the_shipped_student(pair: str, labelled: Path, tmp_path: Path) -> None:
     arguments = [
-        "peers", str(STUDENT), "--pair", pair, "--no-plain-detector", "--data", str(labelled), "--people", "2",
+        "peers", str(STUDENT), f"{STUDENT}@openvino", "--time-only", f"{STUDENT.name}@openvino", "--pair", pair,
+        "--no-plain-detector", "--data", str(labelled), "--people", "2",
         "--size", "320x240", "--frames", "1", "--rounds", "1", "--restarts", "1", "--threads", "1", "--name", "tiny",
         "--save", str(tmp_path / "results"), "--json",
     ]  # fmt: skip
     shown = CliRunner().invoke(app, arguments, catch_exceptions=False)
-    student, two = json.loads(shown.stdout)["peers"]
-    assert (student["role"], two["role"]) == ("student", "pair")
+    student, timed, two = json.loads(shown.stdout)["peers"]
+    assert (student["role"], timed["role"], two["role"]) == ("student", "student", "pair")
+    assert student["accuracy"] is not None
+    assert timed["accuracy"] is None
+    assert timed["runner"].endswith(", timed alone")
     assert two["times"]["2"]["people_per_frame"] == 2  # one found, one filled up
     assert two["accuracy"]["detection"]["average_precision"] == 1.0
     assert two["accuracy"]["search"]["mean_ap"] == 1.0
-    assert all(peer["times"]["2"]["scopes"]["frame"]["p50"]["value"] > 0 for peer in (student, two))
+    assert all(peer["times"]["2"]["scopes"]["frame"]["p50"]["value"] > 0 for peer in (student, timed, two))
     (record,) = read_results(tmp_path / "results")
     assert (record.kind, record.subject) == ("peers", "tiny")
     (points,) = pareto_points([record]).values()
@@ -81,6 +85,7 @@ def test_a_pair_beside_the_shipped_student(pair: str, labelled: Path, tmp_path: 
         (["--size", "wide"], "WIDTHxHEIGHT"),
         (["--pair", "two=a,b"], "NAME=PRESET"),
         (["--own", "nowhere.pt"], "nowhere.pt"),
+        (["--time-only", "nobody"], "one of street-student-fp32"),
     ],
 )
 def test_bad_input_is_one_line(changes: list[str], message: str) -> None:

@@ -38,6 +38,10 @@ def peers(
     ] = True,
     data: Annotated[Path | None, typer.Option(help="Labelled data set for search mAP and detection AP.")] = None,
     split: Annotated[str, typer.Option(help="Split of it.")] = "test",
+    time_only: Annotated[
+        list[str] | None,
+        typer.Option(help="System that is timed and not scored, by its name in the table: weights without training."),
+    ] = None,
     people: Annotated[str, typer.Option(help="People in view, one series each.")] = "1,5,15",
     size: Annotated[str, typer.Option(help="Size of the frames, WIDTHxHEIGHT.")] = "768x576",
     frames: Annotated[int, typer.Option(min=1, help="Distinct generated frames of a series.")] = 16,
@@ -80,7 +84,9 @@ def peers(
     with tempfile.TemporaryDirectory() as folder:
         if calibration is not None:
             pairs += _quantised(pairs, calibration, calibration_frames, Path(folder))
-        report = measure_peers(ours, pairs, plan, plain_detector=plain_detector, dataset=dataset, split=split)
+        report = measure_peers(
+            ours, pairs, plan, plain_detector=plain_detector, dataset=dataset, split=split, time_only=time_only or ()
+        )
     if save is not None:
         figures, settings = peers_record(report)
         keep_record("peers", name, figures, "", settings, save)
