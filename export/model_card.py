@@ -44,6 +44,7 @@ Every row is an engine at a precision against the network in torch, or against w
 Matched: detections whose score and place no rounding decides. Same first: searches among the people of these frames
 that find the same person first; same first k: share of the first ranks that stay; rank tau: Kendall's over whole
 galleries, 1 for one order."""
+POOLS = {"matrix": "matrix products", "roi_align": "RoIAlign, which is a plugin in TensorRT"}
 
 
 def model_card(manifest: Manifest) -> str:
@@ -94,9 +95,12 @@ def branch_note(manifest: Manifest) -> str:
 
 def _usage(manifest: Manifest) -> str:
     flavour = f", int8 as {manifest.int8_flavour}" if manifest.int8_flavour else ""
+    steps = manifest.suppression_steps
     made_for = (
         f"It was exported for the engine {manifest.engine}, layout {manifest.layout}, batches of "
-        f"{', '.join(map(str, manifest.batches))}{flavour}; `--engine` names another."
+        f"{', '.join(map(str, manifest.batches))}{flavour}; `--engine` names another. People are cut out of the map by "
+        f"{POOLS[manifest.pooling]}; suppression takes "
+        + ("as many steps as it has boxes." if steps is None else f"at most {steps} steps (docs/adr/0023).")
     )
     commands = (SEARCH_COMMAND if manifest.embedding_dim else "") + COMMANDS
     return f"```\n{commands}\n```\n\nFOLDER is the one that this file lies in. {made_for}"
