@@ -219,6 +219,17 @@ def test_the_exported_graph_may_have_fewer_proposals_than_the_test() -> None:
     assert len(model.detect(frames(1))[0]) <= model.max_detections == 5
 
 
+def test_the_exported_graph_looks_at_no_more_proposals_than_the_test() -> None:
+    """With those of the recipe's graph it would find people whom the checkpoint does not."""
+    model = warmed(oim(pre_nms=12, proposals=4, graph_pre_nms=256, graph_proposals=64))
+    boxes, scores, _ = model.deployable()(frames(1))
+    assert scores.shape == (1, 4)
+    (found,) = model.detect(frames(1))
+    above = scores[0] >= model.score_threshold
+    np.testing.assert_allclose(scores[0][above].detach(), found.scores, atol=1e-5)
+    np.testing.assert_allclose(boxes[0][above].detach(), found.boxes_xyxy, atol=1e-2)
+
+
 def test_oim_in_onnx_runtime_answers_as_in_torch(tmp_path: Path) -> None:
     model = warmed(oim(**EXPORTED))
     search, query = model.deployable(), model.deployable_query(3)

@@ -167,10 +167,10 @@ class RegionRecipe(TwoStageRecipe):
     pre_nms: Positive = Field(default=6000, description="proposals kept before the first NMS at test")
     proposals: Positive = Field(default=300, description="proposals kept after it at test")
     graph_pre_nms: Positive = Field(
-        default=256, description="`pre_nms` of the exported graph, whose NMS is one matrix step a box"
+        default=256, description="`pre_nms` of the exported graph, if that is less: its NMS compares each with each"
     )
     graph_proposals: Positive = Field(
-        default=64, description="`proposals` of the exported graph; no more people are reported a frame anywhere"
+        default=64, description="`proposals` of it, if that is less; no more people are reported a frame anywhere"
     )
     train_pre_nms: Positive = Field(default=12000, description="proposals kept before NMS in training")
     train_proposals: Positive = Field(default=2000, description="and after it")

@@ -91,7 +91,10 @@ def anchor_shapes(anchors: AnchorRecipe) -> Tensor:
 
 
 def region_settings(recipe: RegionRecipe | HdlRecipe) -> RegionSettings:
-    """Counts and thresholds of a recipe. HDL's exported graph has those of its test."""
+    """Counts and thresholds of a recipe. HDL's exported graph has those of its test.
+
+    No graph looks at more proposals than its network does at test: it would find other people than the checkpoint.
+    """
     if isinstance(recipe, HdlRecipe):
         own = {
             "graph_pre_nms": recipe.pre_nms,
@@ -101,8 +104,8 @@ def region_settings(recipe: RegionRecipe | HdlRecipe) -> RegionSettings:
         beta, embed_refined = PROPOSAL_BETA, recipe.embed_refined
     else:
         own = {
-            "graph_pre_nms": recipe.graph_pre_nms,
-            "graph_proposals": recipe.graph_proposals,
+            "graph_pre_nms": min(recipe.graph_pre_nms, recipe.pre_nms),
+            "graph_proposals": min(recipe.graph_proposals, recipe.proposals),
             "train_pre_nms": recipe.train_pre_nms,
         }
         beta, embed_refined = REFINE_BETA, False
