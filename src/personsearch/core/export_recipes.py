@@ -123,7 +123,7 @@ class ExportRecipe(StrictModel):
     suppression_steps: Positive | None = Field(
         default=31,
         description="of each non-maximum suppression, at most, odd; none: one less than its boxes, which is greedy "
-        "suppression for every input. Around real people it took up to 11 (docs/adr/0023)",
+        "suppression for every input. Around people it took up to 12 (docs/adr/0023)",
     )
     query_boxes: Positive = Field(default=8, description="boxes the query graph takes at once")
     opset: Annotated[int, Field(ge=18, le=20)] = Field(default=18, description="TensorRT 10.0's parser ends at 20")

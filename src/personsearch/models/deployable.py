@@ -42,8 +42,8 @@ def fixed_nms(boxes: Tensor, valid: Tensor, iou_threshold: float, steps: int | N
 
     Each step keeps a box unless a kept higher-scored one overlaps it. It settles the boxes whose suppressors are
     settled, so K - 1 steps give exactly the greedy result for every input; T steps do so wherever no fate is handed on
-    more than T times. In a queue of people, each overlapping the next alone, every one hands it on; around real people
-    it took up to 11 steps (docs/adr/0023).
+    more than T times. In a queue of people, each overlapping the next alone, every one hands it on; around people
+    it took up to 12 steps (docs/adr/0023).
 
     Beyond T steps: what is kept after an even number of steps holds everybody whom greedy suppression keeps, after an
     odd number nobody whom it drops (a step turns the one into the other). T is odd, therefore: a box that is not
