@@ -76,7 +76,7 @@ def searches(draw: st.DrawFn, people: int, sizes: list[tuple[int, int]]) -> list
     return found
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(index=indices())
 def test_a_split_survives(index: LabelIndex) -> None:
     with tempfile.TemporaryDirectory() as folder:

@@ -50,7 +50,7 @@ def _run(near: np.ndarray[Any, Any], middle: int) -> tuple[int, int]:
     return int(before[-1]) + 1 if len(before) else 0, int(after[0]) if len(after) else len(near)
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=120)
 @given(
     drawn=drawn_frames(),
     target=INPUTS,
@@ -84,7 +84,7 @@ def test_a_rectangle_lands_where_its_box_says(
     np.testing.assert_allclose(rectangle(image, moved[0]), moved[0], atol=1.5 + 0.4 * max(0.0, magnification - 1))
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(
     count=st.integers(0, 6),
     erase_in=st.sampled_from(["background", "people"]),

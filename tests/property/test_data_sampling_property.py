@@ -11,7 +11,7 @@ from personsearch.data.sampling import EpochBatches, IdentityRounds, UniformRoun
 SIZES = [(64, 48), (96, 64)]
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(count=st.integers(1, 20), epoch_images=st.integers(1, 50), batch=st.integers(1, 9), seed=st.integers(0, 99))
 def test_epochs_walk_through_whole_permutations(count: int, epoch_images: int, batch: int, seed: int) -> None:
     batches = EpochBatches(
@@ -31,7 +31,7 @@ def test_epochs_walk_through_whole_permutations(count: int, epoch_images: int, b
             assert sorted(run) == list(range(count))
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(
     count=st.integers(1, 30),
     people=st.integers(1, 8),
@@ -55,7 +55,7 @@ def test_identity_rounds_show_every_image_and_repeat_fewer_than_a_group(
         np.testing.assert_array_equal(order, IdentityRounds(members, count, group, seed).order(number))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(sizes=st.lists(st.integers(2, 9), min_size=1, max_size=8), group=st.integers(2, 4), seed=st.integers(0, 999))
 def test_each_identity_forms_as_many_whole_groups_as_it_has_images_for(sizes: list[int], group: int, seed: int) -> None:
     owner = np.repeat(np.arange(len(sizes)), sizes)  # one person a frame
@@ -68,7 +68,7 @@ def test_each_identity_forms_as_many_whole_groups_as_it_has_images_for(sizes: li
         assert whole.count(person) >= size // group
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     count=st.integers(4, 24),
     epoch_groups=st.integers(1, 20),

@@ -11,7 +11,7 @@ from personsearch.core.recipes import DataRecipe
 from personsearch.data.transforms import TrainingTransform
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     source=st.tuples(st.integers(1, 200), st.integers(1, 200)),
     target=st.sampled_from([(32, 48), (64, 64), (96, 32)]),

@@ -22,7 +22,7 @@ def crowd(seed: int, count: int, spread: float) -> Tensor:
 
 
 @given(st.integers(0, 10_000), st.integers(1, 60), st.floats(1, 300), st.sampled_from([0.3, 0.4, 0.5, 0.7]))
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 def test_fixed_nms_equals_greedy_nms(seed: int, count: int, spread: float, threshold: float) -> None:
     boxes = crowd(seed, count, spread)
     scores = torch.linspace(1, 0.1, count)
@@ -46,7 +46,7 @@ def street(seed: int, count: int) -> Tensor:
 
 
 @given(st.integers(0, 10_000), st.integers(2, 256), st.sampled_from([0.4, 0.5, 0.7]))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_fixed_nms_equals_greedy_nms_at_the_graphs_sizes_in_crowded_streets(
     seed: int, count: int, threshold: float
 ) -> None:
@@ -56,7 +56,7 @@ def test_fixed_nms_equals_greedy_nms_at_the_graphs_sizes_in_crowded_streets(
 
 
 @given(st.integers(0, 10_000), st.integers(33, 256), st.sampled_from([0.4, 0.5, 0.7]))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_the_steps_of_a_graph_by_default_are_enough_for_crowded_streets(
     seed: int, count: int, threshold: float
 ) -> None:
@@ -68,7 +68,7 @@ def test_the_steps_of_a_graph_by_default_are_enough_for_crowded_streets(
 
 
 @given(st.integers(0, 10_000), st.integers(1, 80), st.integers(0, 20), st.booleans())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_an_odd_number_of_steps_keeps_nobody_whom_greedy_suppression_drops(
     seed: int, count: int, half: int, in_line: bool
 ) -> None:
@@ -88,7 +88,7 @@ def test_an_even_number_of_steps_is_refused() -> None:
 
 
 @given(st.integers(0, 10_000), st.integers(2, 120), st.integers(1, 119))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_what_the_graph_cuts_off_changes_nothing_among_what_it_keeps(seed: int, count: int, rows: int) -> None:
     boxes, rows = street(seed, count), min(rows, count)
     whole = nms(boxes, torch.linspace(1, 0.1, count), 0.5)
@@ -128,7 +128,7 @@ def test_one_step_less_fails_in_a_queue_and_the_first_boxes_are_right_after_any_
 
 
 @given(st.integers(0, 10_000), st.integers(2, 30))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_an_invalid_box_neither_stays_nor_suppresses(seed: int, count: int) -> None:
     boxes = crowd(seed, count, 40)
     valid = (torch.rand(count, generator=torch.Generator().manual_seed(seed)) > 0.4).float()
@@ -139,7 +139,7 @@ def test_an_invalid_box_neither_stays_nor_suppresses(seed: int, count: int) -> N
 
 
 @given(st.integers(0, 10_000), st.sampled_from([8, 16]), st.sampled_from([1, 5, 7]))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_matrix_pool_equals_roi_align(seed: int, stride: int, pool_size: int) -> None:
     generator = torch.Generator().manual_seed(seed)
     feature = torch.randn(2, 3, 6, 9, generator=generator)

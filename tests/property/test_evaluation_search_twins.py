@@ -182,7 +182,7 @@ modes = st.sampled_from(["strict", "compat", "compat-repeats"])
 
 
 @given(worlds(), st.data(), modes, st.booleans(), st.integers(1, 40))
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=500)
 def test_search_equals_the_slow_loop(
     world: World, data: st.DataObject, mode: Mode, weigh: bool, block_size: int
 ) -> None:
@@ -212,7 +212,7 @@ def test_search_equals_the_slow_loop(
 
 
 @given(worlds(), st.data(), modes)
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_a_written_ranking_agrees_with_the_figures(world: World, data: st.DataObject, mode: Mode) -> None:
     predictions, images = world
     query = data.draw(queries_of(len(images)))
@@ -236,7 +236,7 @@ def test_a_written_ranking_agrees_with_the_figures(world: World, data: st.DataOb
 
 
 @given(worlds(), st.permutations([0, 1, 2, 3, 4]))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_order_of_detections_does_not_matter_to_average_precision(world: World, order: list[int]) -> None:
     predictions, images = world
     if not (images[0].person_ids == 0).any():

@@ -145,7 +145,7 @@ def public_detection(
 
 
 @given(worlds(), scores, st.sampled_from(["compat", "compat-repeats"]))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_compat_detection_equals_the_public_loop(
     world: tuple[list[Detections], list[Truth]], threshold: float, mode: Mode
 ) -> None:
@@ -161,7 +161,7 @@ def test_compat_detection_equals_the_public_loop(
 
 
 @given(worlds(), scores)
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_detection_scores_equal_the_slow_loop(world: tuple[list[Detections], list[Truth]], threshold: float) -> None:
     predictions, images = world
     if not any((image.person_ids != -2).any() for image in images):

@@ -62,7 +62,7 @@ class GalleryMachine(RuleBasedStateMachine):
 
 
 TestGallery = GalleryMachine.TestCase
-TestGallery.settings = settings(max_examples=60, stateful_step_count=25, deadline=None)
+TestGallery.settings = settings(max_examples=60, stateful_step_count=25)
 
 
 @pytest.mark.parametrize(

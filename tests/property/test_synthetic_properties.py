@@ -54,7 +54,7 @@ def test_half_a_stride_later_left_and_right_have_changed_roles(person: Appearanc
     assert pose_at(person, phase + 2 * np.pi).joints["left_knee"] == pytest.approx(now["left_knee"], abs=1e-9)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.sampled_from(PEOPLE), phases, st.floats(-3.2, 3.2), st.floats(4.5, 15), st.floats(-3, 3))
 def test_anybody_anywhere_is_drawn_within_the_box(
     person: Appearance, phase: float, heading: float, z: float, x: float

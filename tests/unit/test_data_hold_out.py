@@ -70,7 +70,7 @@ def test_all_of_a_split() -> None:
         hold_out(pairs(3), 0.1, seed=0)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(st.integers(0, 5000), st.floats(0.1, 0.9))
 def test_groups_are_never_divided(seed: int, share: float) -> None:
     rng = np.random.default_rng(seed)
@@ -132,7 +132,7 @@ def test_what_remains_is_a_data_set_with_identities_of_its_own() -> None:
     assert copied[1].person_ids.tolist() == [0, 1]
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(st.integers(0, 5000), st.floats(0.1, 0.9))
 def test_both_parts_together_are_the_split(seed: int, share: float) -> None:
     rng = np.random.default_rng(seed)

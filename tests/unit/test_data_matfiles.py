@@ -39,7 +39,7 @@ def rows(draw: st.DrawFn) -> list[dict[str, Any]]:
     return found
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(rows(), st.booleans(), st.booleans())
 def test_records_are_as_scipy_reads_them(
     tmp_path_factory: pytest.TempPathFactory, stated: list[dict[str, Any]], compressed: bool, in_cells: bool

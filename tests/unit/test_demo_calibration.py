@@ -102,7 +102,7 @@ def test_images_are_spread_over_the_whole_split() -> None:
     assert result.different_pairs + result.same_pairs <= 6
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.lists(st.tuples(st.integers(-1, 3), st.integers(0, 2)), min_size=6, max_size=24), st.floats(0.02, 0.6))
 def test_rates_equal_a_slow_count(rows: list[tuple[int, int]], rate: float) -> None:
     people = People([([person], camera) for person, camera in rows])

@@ -84,7 +84,7 @@ def test_no_rows_give_zero_with_a_graph(reduction: str) -> None:
     assert loss.requires_grad
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     seed=st.integers(0, 1000),
     scale_s=st.floats(1e-15, 1e15),
@@ -99,7 +99,7 @@ def test_scale_does_not_matter(seed: int, scale_s: float, scale_t: float, reduct
     torch.testing.assert_close(scaled, plain, rtol=1e-4, atol=1e-7)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(seed=st.integers(0, 1000), rows=st.integers(1, 4), height=st.integers(1, 5), width=st.integers(1, 5))
 def test_bounds_and_symmetry(seed: int, rows: int, height: int, width: int) -> None:
     first, second = maps(seed, rows, 3, height, width), maps(seed + 1, rows, 3, height, width)

@@ -131,7 +131,7 @@ def test_soft_class_gradient() -> None:
     assert teacher.grad is None
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(seed=st.integers(0, 1000), count=st.integers(1, 6), temperature=st.floats(0.5, 20))
 def test_soft_class_is_least_where_the_student_is_the_teacher(seed: int, count: int, temperature: float) -> None:
     student, teacher = values(seed, count, 2, scale=5), values(seed + 1, count, 2, scale=5)

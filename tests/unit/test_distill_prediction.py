@@ -84,7 +84,7 @@ def test_nobody_labelled_gives_zero_with_a_graph(rows: int, direction: str) -> N
     assert torch.equal(student.grad, torch.zeros_like(student))
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     seed=st.integers(0, 1000),
     shift=st.floats(-50, 50),

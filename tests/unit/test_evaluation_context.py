@@ -84,7 +84,7 @@ def test_the_query_itself_is_not_its_company() -> None:
     st.lists(st.lists(st.integers(-4, 4), min_size=2, max_size=2), min_size=1, max_size=4),
     st.booleans(),
 )
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_context_matching_is_the_best_of_all_matchings(
     people: list[list[int]], there: list[list[int]], weigh: bool
 ) -> None:

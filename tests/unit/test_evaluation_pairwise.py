@@ -48,7 +48,7 @@ def searches(draw: st.DrawFn) -> tuple[list[Query], list[Detections], list[Truth
     return queries, predictions, truths, rng
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(searches(), st.sampled_from(MODES), st.booleans())
 def test_a_network_that_ignores_the_query_gets_the_plain_figures(search: Any, mode: str, cws: bool) -> None:
     queries, predictions, truths, rng = search

@@ -25,7 +25,7 @@ def test_two_taps_that_always_see_the_same_value_share_their_error() -> None:
     assert compensated[0, 0] == 127
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(seed=st.integers(0, 10_000), taps=st.integers(2, 12))
 @example(seed=932, taps=4)  # one tap after the other ends further off
 def test_weights_on_steps_stay_and_no_filter_errs_more_than_with_the_nearest_steps(seed: int, taps: int) -> None:

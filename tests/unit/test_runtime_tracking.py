@@ -70,7 +70,7 @@ SHAPES = st.tuples(st.integers(0, 9), st.integers(0, 9))
 
 
 # Few values, so that ties are frequent; many of them without gain, so that there are several parts.
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     arrays.arrays(
         np.float32,
@@ -209,7 +209,7 @@ PERSON = st.tuples(st.integers(0, 40).map(lambda x: 10.0 * x), st.sampled_from([
 SCENES = st.lists(st.tuples(st.sampled_from([0.0, 0.04, 0.1, 0.5, 3.0]), st.lists(PERSON, max_size=6)), max_size=12)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(SCENES)
 def test_rows_numbers_ages_and_lengths(scenes: list[tuple[float, list[tuple[float, list[float]]]]]) -> None:
     tracker, twin = Tracker(max_age_s=1.0), Tracker(max_age_s=1.0)
@@ -230,7 +230,7 @@ def test_rows_numbers_ages_and_lengths(scenes: list[tuple[float, list[tuple[floa
     assert set(hits) == set(range(1, len(hits) + 1))
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(SCENES, st.sampled_from([0.25, 2.0, 8.0]), st.integers(-3, 3))
 def test_neither_the_picture_s_size_nor_where_it_lies_nor_the_clock_matters(
     scenes: list[tuple[float, list[tuple[float, list[float]]]]], scale: float, shift: int

@@ -131,7 +131,7 @@ def test_seqnet_is_refused() -> None:
 
 
 @given(st.integers(0, 10_000), st.integers(0, 40), st.floats(1, 200), st.sampled_from([0.3, 0.4, 0.5, 0.7]))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_selection_is_the_graphs(seed: int, count: int, spread: float, nms_iou: float) -> None:
     rng = np.random.default_rng(seed)
     corner = rng.uniform(0, spread, (count, 2))

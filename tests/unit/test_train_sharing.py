@@ -25,7 +25,7 @@ def batches(share: tuple[int, int], *, count: int, epoch_images: int, batch: int
     return made
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     world_size=st.integers(1, 4),
     batch=st.integers(1, 5),
