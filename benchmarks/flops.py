@@ -122,12 +122,12 @@ def count_model(model: SearchModel, *, subject: str, sha256: str = "", pooling: 
 
     width, height = model.preprocess.input_wh
     frames = torch.empty((1, height, width, 3), dtype=torch.uint8, device="meta")
-    pooling = pooling or ExportRecipe().graph_pooling
+    usual = ExportRecipe()
     # What runs: a trunk that trains as several branches runs as one.
     graph = folded(model.deployable())
-    pool_by(graph, pooling)
-    suppress_in(graph, ExportRecipe().suppression_steps)
-    result = _result(trace_module(graph, frames), subject, "traced module", (width, height), pooling, sha256)
+    pool_by(graph, pooling or usual.graph_pooling)
+    suppress_in(graph, usual.suppression_steps)
+    result = _result(trace_module(graph, frames), subject, "traced module", (width, height), sha256, subject)
     return result.model_copy(update={"pair": count_pair(model)})
 
 
@@ -148,7 +148,7 @@ def count_graph(path: Path, *, subject: str, sha256: str = "") -> FlopsResult:
     Raises:
         InputError: not a search graph of one frame, or a shape cannot be inferred.
     """
-    from personsearch.benchmarks.flops_graph import graph_inputs, graph_pooling, trace_graph
+    from personsearch.benchmarks.flops_graph import graph_inputs, trace_graph
 
     inputs = graph_inputs(path)
     frames = inputs.get("frames", ())
@@ -156,7 +156,7 @@ def count_graph(path: Path, *, subject: str, sha256: str = "") -> FlopsResult:
         raise InputError(
             f"inputs are {inputs}", where=str(path), expected="a search graph: `frames` of fixed shape (1, H, W, 3)"
         )
-    return _result(trace_graph(path), subject, "ONNX graph", (frames[2], frames[1]), graph_pooling(path), sha256)
+    return _result(trace_graph(path), subject, "ONNX graph", (frames[2], frames[1]), sha256, str(path))
 
 
 def train_recipe(path: Path) -> TrainRecipe:
@@ -175,13 +175,11 @@ def train_recipe(path: Path) -> TrainRecipe:
 
 
 def _result(
-    trace: Trace, subject: str, source: Source, input_wh: tuple[int, int], pooling: Pooling, sha256: str
+    trace: Trace, subject: str, source: Source, input_wh: tuple[int, int], sha256: str, where: str
 ) -> FlopsResult:
     macs, traffic, peaks, passes = macs_by_part(trace), traffic_by_part(trace), peak_bytes(trace), person_passes(trace)
     if any(total % rows for rows, total in passes.items()):
-        raise InputError(
-            f"person work in uneven batches {sorted(passes)}", where=subject, expected="work on whole rows"
-        )
+        raise InputError(f"person work in uneven batches {sorted(passes)}", where=where, expected="work on whole rows")
     # A second pass over refined boxes runs a copy of the block: the same weights, which are counted once.
     weights = {name.replace("embedder.", "person.", 1): size for name, size in trace.weights.items()}
     return FlopsResult(
@@ -189,7 +187,7 @@ def _result(
         source=source,
         sha256=sha256,
         input_wh=input_wh,
-        pooling=pooling,
+        pooling=trace.pooling,
         persons=max(passes, default=0),
         scene_macs=macs["scene"],
         person_macs=sum(total // rows for rows, total in passes.items()),

@@ -12,7 +12,6 @@ import onnx
 
 from personsearch.benchmarks.flops_trace import Layer, Phase, Step, Trace, pooling_layer
 from personsearch.core.errors import InputError
-from personsearch.core.manifest import Pooling
 from personsearch.core.onnx_file import require_self_contained
 
 PRODUCTS = {"Conv", "Gemm", "MatMul"}
@@ -164,15 +163,6 @@ def graph_inputs(path: Path) -> dict[str, tuple[int, ...]]:
         InputError: not a graph.
     """
     return {value.name: _shape(value) for value in _load(path).graph.input}
-
-
-def graph_pooling(path: Path) -> Pooling:
-    """How a search graph pools: by RoIAlign where it has one, else by products.
-
-    Raises:
-        InputError: not a graph.
-    """
-    return "roi_align" if any(node.op_type == ROI_ALIGN for node in _load(path).graph.node) else "matrix"
 
 
 def _load(path: Path) -> Any:

@@ -15,6 +15,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
+from personsearch.core.manifest import Pooling
+
 Part = Literal["scene", "person", "selection"]
 Phase = Literal["scene", "person"]
 
@@ -29,6 +31,7 @@ class Layer:
         weighted: whether one operand is weights; a product of two activations is selection (NMS, RoI pooling).
         activation_bytes: activations read and written.
         weight_bytes: weights and bias.
+        is_roi_align: it is RoIAlign.
     """
 
     macs: int
@@ -36,6 +39,7 @@ class Layer:
     weighted: bool
     activation_bytes: int
     weight_bytes: int
+    is_roi_align: bool = False
 
 
 @dataclass(frozen=True)
@@ -75,10 +79,15 @@ class Trace:
     outputs: tuple[int, ...]
     weights: Mapping[str, int] = field(default_factory=dict)
 
+    @property
+    def pooling(self) -> Pooling:
+        """By RoIAlign where there is one, else by products."""
+        return "roi_align" if any(step.layer and step.layer.is_roi_align for step in self.steps) else "matrix"
+
 
 def pooling_layer(map_bytes: int, pooled_bytes: int, rows: int) -> Layer:
     """RoIAlign: no products, but a map read and crops written that nothing fuses; the boxes are left out."""
-    return Layer(macs=0, rows=rows, weighted=False, activation_bytes=map_bytes + pooled_bytes, weight_bytes=0)
+    return Layer(0, rows, weighted=False, activation_bytes=map_bytes + pooled_bytes, weight_bytes=0, is_roi_align=True)
 
 
 def part_of(step: Step) -> Part:
