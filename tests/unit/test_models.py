@@ -6,6 +6,12 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from model_contract import (
+    assert_graph_equals_detect,
+    assert_query_graph_equals_embed,
+    assert_taps_repeat,
+    train_on_nobody,
+)
 from torch import Tensor, nn
 
 from personsearch.core.errors import InputError
@@ -102,37 +108,17 @@ def test_levels_of_teacher_and_student_have_equal_sizes() -> None:
 
 
 def test_taps_at_the_trained_rois_equal_the_training_taps() -> None:
-    model = tiny_model("student").eval()
-    output = model(frames(), BOXES, IDS)
-    again = model.taps(frames(), output.rois, output.anchors)
-    for name, value in output.taps.items():
-        torch.testing.assert_close(again[name], value, msg=name)
+    assert_taps_repeat(tiny_model("student"), frames(), BOXES, IDS)
 
 
 def test_a_batch_without_people_trains_without_nan() -> None:
-    model = tiny_model("student")
-    losses = model.losses(frames(), [torch.zeros((0, 4))] * 2, [torch.zeros(0, dtype=torch.int64)] * 2)
-    torch.stack(list(losses.values())).sum().backward()
-    assert losses["identity"] == 0
-    assert losses["rpn_box"] == 0
-    assert all(torch.isfinite(p.grad).all() for p in model.parameters() if p.grad is not None)
+    assert train_on_nobody(tiny_model("student"), frames()).losses["rpn_box"] == 0
 
 
 @pytest.mark.parametrize("embed_refined", [False, True])
 @pytest.mark.parametrize("trunk", TRUNKS)
 def test_deployable_graph_equals_detect(trunk: str, embed_refined: bool) -> None:
-    model = warmed(tiny_model(trunk, embed_refined=embed_refined))
-    images = frames(3, seed=9)
-    with torch.no_grad():
-        boxes, scores, embeddings = model.deployable()(images)
-    for row, expected in enumerate(model.detect(images)):
-        count = len(expected)
-        assert count > 0
-        assert int((scores[row] > 0).sum()) == count
-        np.testing.assert_allclose(scores[row, :count], expected.scores, atol=1e-5)
-        np.testing.assert_allclose(boxes[row, :count], expected.boxes_xyxy, atol=1e-2)
-        cosine = (embeddings[row, :count].numpy() * expected.embeddings).sum(axis=1)
-        assert cosine.min() > 0.9999
+    assert_graph_equals_detect(warmed(tiny_model(trunk, embed_refined=embed_refined)), frames(3, seed=9))
 
 
 def test_a_refined_box_is_embedded_like_a_query_of_the_same_box() -> None:
@@ -150,13 +136,8 @@ def test_deployable_graph_keeps_fewer_rows_when_asked() -> None:
 
 
 def test_query_graph_equals_embed() -> None:
-    model = warmed(tiny_model("teacher"))
     boxes = torch.tensor([[10.0, 10, 34, 70], [60, 20, 84, 80], [0, 0, 128, 96]])
-    expected = model.embed(frames(1), [boxes])[0]
-    with torch.no_grad():
-        found = model.deployable_query(3)(frames(1), boxes.unsqueeze(0))[0]
-    torch.testing.assert_close(found, expected, atol=1e-5, rtol=0)
-    torch.testing.assert_close(found.norm(dim=1), torch.ones(3))
+    assert_query_graph_equals_embed(warmed(tiny_model("teacher")), frames(1), boxes)
 
 
 def test_stripes_tell_the_same_clothes_worn_upside_down_apart() -> None:

@@ -10,6 +10,12 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from model_contract import (
+    assert_graph_equals_detect,
+    assert_query_graph_equals_embed,
+    assert_taps_repeat,
+    train_on_nobody,
+)
 from norm_aware_material import BOXES, IDS, PERSON_COUNT, frames, small_model, small_recipe, warmed
 from torchvision.ops import box_iou
 
@@ -123,21 +129,13 @@ def test_every_parameter_gets_a_gradient() -> None:
 
 
 def test_taps_at_the_trained_rois_and_anchors_equal_the_training_taps() -> None:
-    model = nae().eval()
-    output = model(frames(), BOXES, IDS)
-    again = model.taps(frames(), output.rois, output.anchors)
-    assert set(again) == set(output.taps)
-    for name, value in output.taps.items():
-        torch.testing.assert_close(again[name], value, msg=name)
+    assert_taps_repeat(nae(), frames(), BOXES, IDS)
 
 
 def test_a_batch_without_people_trains_without_nan() -> None:
     model = nae()
-    output = model(frames(), [torch.zeros((0, 4))] * 2, [torch.zeros(0, dtype=torch.int64)] * 2)
-    torch.stack(list(output.losses.values())).sum().backward()
+    train_on_nobody(model, frames())
     model.update_memories()
-    assert output.losses["identity"] == 0
-    assert all(torch.isfinite(p.grad).all() for p in model.parameters() if p.grad is not None)
     assert not model.memory.queue.rows.any(), "background is nobody"
 
 
@@ -154,25 +152,12 @@ def test_the_longer_embedding_is_the_surer_detection() -> None:
 
 
 def test_deployable_graph_equals_detect() -> None:
-    model = warmed(nae())
-    images = frames(3, seed=9)
-    with torch.no_grad():
-        boxes, scores, embeddings = model.deployable()(images)
-    for row, expected in enumerate(model.detect(images)):
-        count = len(expected)
-        assert count > 1
-        assert int((scores[row] > 0).sum()) == count
-        np.testing.assert_allclose(scores[row, :count], expected.scores, atol=1e-5)
-        np.testing.assert_allclose(boxes[row, :count], expected.boxes_xyxy, atol=1e-2)
-        np.testing.assert_allclose(embeddings[row, :count], expected.embeddings, atol=1e-4)
+    assert_graph_equals_detect(warmed(nae()), frames(3, seed=9))
 
 
 def test_query_graph_equals_embed() -> None:
-    model = warmed(nae())
     boxes = torch.tensor([[10.0, 10, 34, 70], [60, 20, 84, 80], [0, 0, 128, 96]])
-    with torch.no_grad():
-        found = model.deployable_query(3)(frames(1), boxes.unsqueeze(0))[0]
-    torch.testing.assert_close(found, model.embed(frames(1), [boxes])[0], atol=1e-5, rtol=0)
+    assert_query_graph_equals_embed(warmed(nae()), frames(1), boxes)
 
 
 def test_operations_of_a_person_are_conv5_and_the_head_s_three_layers() -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from model_contract import assert_graph_equals_detect
 from test_flops import bottlenecks, conv
 from test_models import BOXES, IDS, INPUT_WH, frames, warmed
 from torch import Tensor, nn
@@ -196,20 +197,7 @@ def test_the_published_oddities_reach_the_memories() -> None:
 
 @pytest.mark.parametrize("make", [detector, oim])
 def test_deployable_graph_equals_detect(make: type[SearchModel]) -> None:
-    model = warmed(make())
-    images = frames(3, seed=9)
-    with torch.no_grad():
-        boxes, scores, *embeddings = model.deployable()(images)
-    assert len(embeddings) == (0 if model.embedding_dim == 0 else 1)
-    for row, expected in enumerate(model.detect(images)):
-        count = len(expected)
-        assert count > 0
-        assert int((scores[row] > 0).sum()) == count
-        np.testing.assert_allclose(scores[row, :count], expected.scores, atol=1e-5)
-        np.testing.assert_allclose(boxes[row, :count], expected.boxes_xyxy, atol=1e-2)
-        for part in embeddings:
-            cosine = (part[row, :count].numpy() * expected.embeddings).sum(axis=1)
-            assert cosine.min() > 0.9999
+    assert_graph_equals_detect(warmed(make()), frames(3, seed=9))
 
 
 def test_the_exported_graph_may_have_fewer_proposals_than_the_test() -> None:

@@ -9,6 +9,12 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from model_contract import (
+    assert_graph_equals_detect,
+    assert_query_graph_equals_embed,
+    assert_taps_repeat,
+    train_on_nobody,
+)
 from norm_aware_material import BOXES, IDS, PERSON_COUNT, frames, small_model, warmed
 from torch import Tensor
 from torchvision.ops import box_iou
@@ -98,21 +104,14 @@ def test_the_second_head_trains_on_the_first_one_s_boxes_and_the_true_ones() -> 
 
 
 def test_taps_at_the_trained_rois_and_anchors_equal_the_training_taps() -> None:
-    model = seqnet().eval()
-    output = model(frames(), BOXES, IDS)
-    again = model.taps(frames(), output.rois, output.anchors)
-    assert set(again) == set(output.taps)
-    for name, value in output.taps.items():
-        torch.testing.assert_close(again[name], value, msg=name)
+    assert_taps_repeat(seqnet(), frames(), BOXES, IDS)
 
 
 def test_a_batch_without_people_trains_without_nan() -> None:
     model = seqnet()
-    output = model(frames(), [torch.zeros((0, 4))] * 2, [torch.zeros(0, dtype=torch.int64)] * 2)
-    torch.stack(list(output.losses.values())).sum().backward()
+    train_on_nobody(model, frames())
     model.update_memories()
-    assert output.losses["identity"] == 0
-    assert all(torch.isfinite(p.grad).all() for p in model.parameters() if p.grad is not None)
+    assert not model.memory.queue.rows.any(), "background is nobody"
 
 
 def test_a_first_head_that_leaves_no_box_leaves_the_true_ones_to_the_second() -> None:
@@ -211,17 +210,7 @@ def test_detect_equals_the_slow_twin() -> None:
 
 @pytest.mark.parametrize("second_nms_iou", [0.05, 0.5])
 def test_deployable_graph_equals_detect(second_nms_iou: float) -> None:
-    model = warmed(seqnet(nms_iou=0.8, second_nms_iou=second_nms_iou))
-    images = frames(3, seed=9)
-    with torch.no_grad():
-        boxes, scores, embeddings = model.deployable()(images)
-    for row, expected in enumerate(model.detect(images)):
-        count = len(expected)
-        assert count > 0
-        assert int((scores[row] > 0).sum()) == count
-        np.testing.assert_allclose(scores[row, :count], expected.scores, atol=1e-5)
-        np.testing.assert_allclose(boxes[row, :count], expected.boxes_xyxy, atol=1e-2)
-        np.testing.assert_allclose(embeddings[row, :count], expected.embeddings, atol=1e-4)
+    assert_graph_equals_detect(warmed(seqnet(nms_iou=0.8, second_nms_iou=second_nms_iou)), frames(3, seed=9))
 
 
 @pytest.mark.parametrize("rows", [2, 6])
@@ -245,11 +234,8 @@ def test_a_graph_of_fewer_rows_than_proposals_has_the_best_of_all(rows: int) -> 
 
 
 def test_query_graph_equals_embed() -> None:
-    model = warmed(seqnet())
     boxes = torch.tensor([[10.0, 10, 34, 70], [60, 20, 84, 80], [0, 0, 128, 96]])
-    with torch.no_grad():
-        found = model.deployable_query(3)(frames(1), boxes.unsqueeze(0))[0]
-    torch.testing.assert_close(found, model.embed(frames(1), [boxes])[0], atol=1e-5, rtol=0)
+    assert_query_graph_equals_embed(warmed(seqnet()), frames(1), boxes)
 
 
 def test_detections_below_the_threshold_are_not_reported() -> None:

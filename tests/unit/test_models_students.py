@@ -7,9 +7,9 @@ from importlib.resources import files
 from itertools import pairwise
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
+from model_contract import assert_graph_equals_detect
 from torch import Tensor, nn
 
 from personsearch.benchmarks.flops import FlopsResult, count_model
@@ -178,12 +178,4 @@ def test_the_deployable_graph_equals_detect() -> None:
         boxes = [torch.tensor([[10.0, 10, 34, 50]])] * 2
         model(frames((96, 64)), boxes, [torch.tensor([1])] * 2)
     model.eval()
-    images = frames((96, 64))
-    with torch.no_grad():
-        boxes_out, scores, embeddings = model.deployable()(images)
-    for row, expected in enumerate(model.detect(images)):
-        count = len(expected)
-        assert count > 0
-        np.testing.assert_allclose(scores[row, :count], expected.scores, atol=1e-5)
-        np.testing.assert_allclose(boxes_out[row, :count], expected.boxes_xyxy, atol=1e-2)
-        assert (embeddings[row, :count].numpy() * expected.embeddings).sum(axis=1).min() > 0.9999
+    assert_graph_equals_detect(model, frames((96, 64)))

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from personsearch.cli import require
-from personsearch.cli.train import show_run
+from personsearch.cli.run_options import AsJson, Out, Overrides, Resume, SkipBad, changes_of, run_and_show
 from personsearch.core.errors import InputError
 from personsearch.core.recipe import load_recipe
 from personsearch.core.recipes import DistillRecipe, TrainRecipe
@@ -17,13 +17,11 @@ from personsearch.core.recipes import DistillRecipe, TrainRecipe
 
 def distill(
     recipe: Annotated[Path, typer.Argument(help="Recipe of a student with its teacher (YAML).")],
-    overrides: Annotated[list[str] | None, typer.Argument(metavar="KEY=VALUE", help="Recipe keys to change.")] = None,
-    out: Annotated[Path | None, typer.Option(help="Run folder; runs/<name of the recipe> where absent.")] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Continue the run that the folder holds.")] = False,
-    skip_bad: Annotated[
-        bool, typer.Option("--skip-bad", help="Pass over images that cannot be read, and name them (data.skip_bad).")
-    ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the run's record as JSON.")] = False,
+    overrides: Overrides = None,
+    out: Out = None,
+    resume: Resume = False,
+    skip_bad: SkipBad = False,
+    as_json: AsJson = False,
 ) -> None:
     """Train a student under teachers: their maps and predictions, their boxes, or their look-up table.
 
@@ -35,18 +33,12 @@ def distill(
       personsearch distill recipes/student/hdl_cuhk.yaml teacher=runs/hdl-r50-cuhk/checkpoint.pt
       personsearch distill recipes/student/kd_oim18_reid_cuhk.yaml teacher=osnet.npz lookup_table.projection=orthogonal
     """
-    settings = load_distill_recipe(recipe, [*(overrides or ()), *(["data.skip_bad=true"] if skip_bad else [])])
+    settings = load_distill_recipe(recipe, changes_of(overrides, skip_bad=skip_bad))
     run_dir = out or Path("runs") / settings.name
     require("torch", "train", "distillation")
     from personsearch.distill import run_distillation
-    from personsearch.train import TrainingDiverged
 
-    try:
-        checkpoint = run_distillation(settings, run_dir, resume=resume)
-    except TrainingDiverged as error:
-        typer.echo(f"personsearch: {error}", err=True)
-        raise typer.Exit(1) from None
-    show_run(checkpoint, as_json=as_json)
+    run_and_show(lambda: run_distillation(settings, run_dir, resume=resume), as_json=as_json)
 
 
 def load_distill_recipe(path: Path, overrides: Sequence[str]) -> DistillRecipe:
