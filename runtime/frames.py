@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -26,23 +27,27 @@ class VideoFrame:
 
 
 class Source(Protocol):
-    """Where frames come from. Read and closed by one thread.
+    """Where frames come from. Read and closed by one thread, interrupted by any.
 
     Attributes:
         label: what to call it in messages and files; holds no credentials.
         live: whether frames are lost when nobody reads them.
         frame_count: number of frames as far as it is known beforehand.
         rate_hz: nominal frames a second.
-        broken_count: frames so far that were there but could not be decoded.
-        notes: what a user should know about the frames that were read, one line each.
     """
 
     label: str
     live: bool
     frame_count: int | None
     rate_hz: float
-    broken_count: int
-    notes: list[str]
+
+    @property
+    def broken_count(self) -> int:
+        """Frames so far that were there but could not be decoded."""
+
+    @property
+    def notes(self) -> Sequence[str]:
+        """What a user should know about the frames that were read, one line each."""
 
     def read(self) -> VideoFrame | None:
         """The next frame, or none at the end.
@@ -50,6 +55,9 @@ class Source(Protocol):
         Raises:
             InputError: what follows cannot be read, and the source was not opened with ``keep_going``.
         """
+
+    def interrupt(self) -> None:
+        """Says, from any thread, that no more frames are wanted: who waits for a lost source gives it up."""
 
     def close(self) -> None:
         """Frees the decoder."""

@@ -125,5 +125,8 @@ class ImageSource:
             return VideoFrame(index, (number - self._files[0][0]) / self._number_rate_hz, image, path.name)
         return None
 
+    def interrupt(self) -> None:
+        """An image is read at once, or not at all."""
+
     def close(self) -> None:
         """Nothing is held open."""

@@ -88,6 +88,7 @@ class _Reader:
     def finish(self) -> bool:
         """Stops reading; returns whether the thread ended (a hanging driver is left behind)."""
         self._stop.set()
+        self._source.interrupt()
         self._channel.cancel()
         self._thread.join(_JOIN_S)
         return not self._thread.is_alive()

@@ -52,6 +52,9 @@ class _Capture:
             self.broken_count += 1
         return None
 
+    def interrupt(self) -> None:
+        """A driver cannot be interrupted: a read takes as long as its time-out."""
+
     def close(self) -> None:
         """Frees the decoder."""
         self._capture.release()

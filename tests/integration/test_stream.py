@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -245,9 +246,15 @@ def _some_matches(folder: Path, out: str) -> bool:
 
 
 class _Camera(http.server.BaseHTTPRequestHandler):
-    """A network camera: thirty JPEG pictures, then silence."""
+    """A network camera: thirty JPEG pictures, then it hangs up; after `connections` times it is gone."""
+
+    connections = 1
 
     def do_GET(self) -> None:
+        if self.connections == 0:
+            self.send_error(503)
+            return
+        type(self).connections -= 1
         picture = cv2.imencode(".jpg", stub.scene((0, stub.RED)))[1].tobytes()
         self.send_response(200)
         self.send_header("Content-Type", "multipart/x-mixed-replace; boundary=next")
@@ -261,30 +268,36 @@ class _Camera(http.server.BaseHTTPRequestHandler):
         """Keeps the test's output clean."""
 
 
-def test_a_network_camera(folder: Path) -> None:
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), _Camera) as server:
+def _watch_camera(folder: Path, out: str, connections: int, *options: str) -> tuple[dict[str, Any], str]:
+    """Summary and standard error of a search at such a camera, whose password is nowhere."""
+    camera = type("Camera", (_Camera,), {"connections": connections})
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), camera) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         address = f"http://admin:{SECRET}@127.0.0.1:{server.server_port}/live?token={SECRET}"
-        result = personsearch(
-            "stream",
-            "art",
-            "--source",
-            "env:CAMERA_URL",
-            "--query",
-            "red.png",
-            "--out",
-            "camera",
-            "--json",
-            cwd=folder,
-            CAMERA_URL=address,
-        )
+        arguments = ["stream", "art", "--source", "env:CAMERA_URL", "--query", "red.png", "--out", out, "--json"]
+        result = personsearch(*arguments, *options, cwd=folder, CAMERA_URL=address)
         server.shutdown()
     assert result.returncode == 0, result.stderr
-    summary = json.loads(result.stdout)
+    assert SECRET not in result.stdout + result.stderr
+    assert not any(SECRET.encode() in path.read_bytes() for path in (folder / out).iterdir())
+    summary: dict[str, Any] = json.loads(result.stdout)
+    return summary, result.stderr
+
+
+def test_a_network_camera(folder: Path) -> None:
+    summary, _ = _watch_camera(folder, "camera", 1, "--reconnect", "0")
     frames = summary["frames"]
     assert summary["source"]["live"]
     assert summary["settings"]["mode"] == "latest"
     assert frames["processed"] + frames["dropped"] == frames["decoded"] > 0
     assert "the live source ended or stalled" in summary["notes"]
-    assert SECRET not in result.stdout + result.stderr
-    assert not any(SECRET.encode() in path.read_bytes() for path in (folder / "camera").iterdir())
+
+
+def test_a_network_camera_that_is_lost_is_watched_on(folder: Path) -> None:
+    summary, said = _watch_camera(folder, "lost", 2, "--reconnect", "2", "--mode", "every")
+    assert summary["frames"]["decoded"] == summary["frames"]["processed"] == 60
+    assert summary["ended_by"] == "source"
+    assert any(line.startswith("the connection was lost once, without a frame for ") for line in summary["notes"])
+    assert "the live source ended or stalled, and did not come back within 2 s" in summary["notes"]
+    assert "no frames any more, trying again for 2 s" in said
+    assert ": back after " in said

@@ -42,6 +42,9 @@ class Scripted:
         self.given += 1
         return VideoFrame(self.given - 1, (self.given - 1) / 100, stub.scene((0, stub.RED)))
 
+    def interrupt(self) -> None:
+        """Is not waiting for anything."""
+
     def close(self) -> None:
         self.closed += 1
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
@@ -93,14 +93,14 @@ def boxes(
             on_frame=lambda detections: progress.advance(note=f"people {len(detections)}"),
         )
     if as_json:
-        content = {"out": str(out), **asdict(summary), "labelled_by": detector.source, "notes": opened.notes}
+        content = {"out": str(out), **asdict(summary), "labelled_by": detector.source, "notes": list(opened.notes())}
         typer.echo(json.dumps(content, indent=2))
         return
     typer.echo(
         f"{out}: {summary.boxes} boxes in {summary.images} images, {summary.empty_images} images without one; "
         f"the boxes weigh as much as {summary.weight:.0f} certain ones"
     )
-    for line in opened.notes:
+    for line in opened.notes():
         typer.echo(f"note: {line}")
 
 
@@ -108,7 +108,7 @@ class _Opened(NamedTuple):
     frames: Iterator[UnlabelledFrame]
     total: int | None
     terms: str
-    notes: list[str]
+    notes: Callable[[], Sequence[str]]
 
 
 @contextmanager
@@ -130,12 +130,12 @@ def _frames(
     if path.exists() and any(one.matches(path) for one in all_formats()):
         dataset = open_dataset(path, split)
         frames = dataset_frames(dataset, every=every, max_frames=max_frames, encoding=encoding)
-        yield _Opened(frames, shown(len(dataset)), dataset.terms, [])
+        yield _Opened(frames, shown(len(dataset)), dataset.terms, tuple)
         return
     source = open_source(text)
     try:
         frames = source_frames(source, every=every, max_frames=max_frames, camera_id=camera, encoding=encoding)
-        yield _Opened(frames, shown(source.frame_count), "unknown", source.notes)
+        yield _Opened(frames, shown(source.frame_count), "unknown", lambda: source.notes)
     finally:
         source.close()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -44,6 +45,9 @@ def stream(
     keep_going: Annotated[
         bool, typer.Option("--keep-going", help="Use what can be read of a source that is cut short.")
     ] = False,
+    reconnect: Annotated[
+        float, typer.Option(min=0, help="Seconds to go on trying when a camera or live stream is lost; 0: end there.")
+    ] = 30.0,
     threads: Annotated[int | None, typer.Option(min=1, help="CPU threads of the engine.")] = None,
     engine: Annotated[
         str | None,
@@ -100,7 +104,9 @@ def stream(
     opened = open_engine(artifact, threads, engine=engine, device=device, rebuild=rebuild)
     try:
         people = load_queries(opened, query)
-        frames = open_source(source, rate_hz=rate, keep_going=keep_going)
+        frames = open_source(
+            source, rate_hz=rate, keep_going=keep_going, reconnect_s=reconnect, tell=partial(typer.echo, err=True)
+        )
         total = min((number for number in (frames.frame_count, max_frames) if number is not None), default=None)
         stop = threading.Event()
         with stop_on_signal(stop), StageProgress("Searching", total) as progress:
