@@ -226,18 +226,24 @@ def _order_text(order: Order, table: Table, brief: bool) -> str:
     if not order.swaps:
         return f"{text}, as in the paper" if order.kendall_tau == 1 else f"{text}, no pair swapped, some equal"
     if order.differs:
-        pairs = "; ".join(_swap_text(rows[swap.above], rows[swap.below], order.metric) for swap in order.differs)
-        text += f"; DIFFERS from the paper, ranges of the seeds apart: {pairs}"
+        text += f"; DIFFERS from the paper in {len(order.differs)}, ranges of the seeds apart: "
+        # By the row that the paper has above: it may be below many.
+        above = dict.fromkeys(swap.above for swap in order.differs)
+        text += "; ".join(
+            f"{_here_and_printed(rows[name], order.metric, ', paper ')} below "
+            + ", ".join(
+                _here_and_printed(rows[swap.below], order.metric, ", ") for swap in order.differs if swap.above == name
+            )
+            for name in above
+        )
     rest = [f"{rows[swap.above].title} / {rows[swap.below].title}" for swap in order.swaps if not swap.apart]
     if rest:
         text += f"; swapped within the spread, or with one seed only: {len(rest) if brief else '; '.join(rest)}"
     return text
 
 
-def _swap_text(above: TableRow, below: TableRow, metric: str) -> str:
-    here, there = (f"{row.figures[metric].mean:.1f}" for row in (above, below))
-    printed = " / ".join(f"{_paper(row)[metric]:.1f}" for row in (above, below))
-    return f"{above.title} / {below.title} (here {here} / {there}, paper {printed})"
+def _here_and_printed(row: TableRow, metric: str, between: str) -> str:
+    return f"`{row.title}` ({row.figures[metric].mean:.1f}{between}{_paper(row)[metric]:.1f})"
 
 
 def _paper(row: TableRow) -> dict[str, float]:

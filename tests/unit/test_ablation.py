@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from personsearch.benchmarks.ablation.order import Spread, compare_order, spread_of
 from personsearch.benchmarks.ablation.plan import Plan, plan_ablation
 from personsearch.benchmarks.ablation.recipe import load_ablation, merged
-from personsearch.benchmarks.ablation.table import make_table, markdown, remarks
+from personsearch.benchmarks.ablation.table import make_table, markdown, orders_of, remarks
 from personsearch.cli.bench_ablation import parse_seeds
 from personsearch.core.errors import InputError
 from personsearch.core.recipe import recipe_hash
@@ -272,9 +272,25 @@ def test_what_is_said_about_the_order_of_rows() -> None:
     assert said(spread(1, 2), spread(5, 6), spread(3, 4)).endswith("tau 1.00 over 3 pairs, as in the paper")
     assert "no pair swapped, some equal" in said(spread(1, 2), spread(1, 2), spread(1, 2))
     text = said(spread(7, 8), spread(5, 6), spread(5.4, 6.4))
-    assert "DIFFERS from the paper, ranges of the seeds apart: FD / none (here 5.5 / 7.5, paper 54.1 / 45.1)" in text
-    assert "AD / none (here 5.9 / 7.5, paper 47.8 / 45.1)" in text
+    assert (
+        "DIFFERS from the paper in 2, ranges of the seeds apart: `FD` (5.5, paper 54.1) below `none` (7.5, 45.1)"
+        in text
+    )
+    assert "; `AD` (5.9, paper 47.8) below `none` (7.5, 45.1); swapped" in text
     assert text.endswith("within the spread, or with one seed only: FD / AD")
+
+
+def test_a_row_that_is_below_several_is_named_once() -> None:
+    planned = plan(RECIPES / "ablation" / "hdl_levels.yaml", rows=["none", "fd", "ad"])
+    empty = make_table(planned, {})
+    found = {"none": spread(7, 8), "fd": spread(1, 2), "ad": spread(4, 5)}
+    rows = tuple(row.model_copy(update={"figures": {"search_map": found[row.name]}}) for row in empty.rows)
+    (order,) = orders_of(rows)
+    assert remarks(empty.model_copy(update={"rows": rows, "orders": (order,)}))[-1].endswith(
+        "DIFFERS from the paper in 3, ranges of the seeds apart: "
+        "`FD` (1.5, paper 54.1) below `none` (7.5, 45.1), `AD` (4.5, 47.8); "
+        "`AD` (4.5, paper 47.8) below `none` (7.5, 45.1)"
+    )
 
 
 def test_an_empty_table_has_the_papers_figures() -> None:

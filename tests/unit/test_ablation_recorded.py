@@ -101,8 +101,8 @@ def test_pairs_that_seeds_tell_apart_are_named(tmp_path: Path) -> None:
     none = row("none", "none", 45.1, seeds=2, search_map=[50.0, 52.0])
     notes = only(saved(tmp_path, table(none, ALL))).notes
     assert notes[3] == (
-        "order by search mAP: Kendall tau -1.00 over 1 pairs; DIFFERS from the paper, ranges of the seeds apart: "
-        "all / none (here 46.0 / 51.0, paper 66.4 / 45.1)"
+        "order by search mAP: Kendall tau -1.00 over 1 pairs; DIFFERS from the paper in 1, ranges of the seeds apart: "
+        "`all` (46.0, paper 66.4) below `none` (51.0, 45.1)"
     )
 
 
