@@ -2,6 +2,8 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+# What torch, its CUDA libraries and the others take up.
+NEEDS_GB := 8
 
 .PHONY: demo test check docs-tables install clean
 
@@ -9,6 +11,9 @@ install: $(VENV)/.installed
 
 # The stamp depends on what decides the environment, so that a change installs again.
 $(VENV)/.installed: pyproject.toml constraints.txt
+	@test -d $(VENV) || test "$$(df -Pk . | awk 'NR == 2 {print int($$4 / 1048576)}')" -ge $(NEEDS_GB) || { \
+		echo "make: less than $(NEEDS_GB) GB free in $(CURDIR); expected $(NEEDS_GB) for $(VENV), and 2 for temporary files;" \
+		"free some, or unpack the project on another disk" >&2; exit 2; }
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
