@@ -6,11 +6,12 @@ import time
 from pathlib import Path
 
 import cv2
+import numpy as np
 
-from personsearch.benchmarks.latency import generated_frames
 from personsearch.core.errors import InputError
 from personsearch.core.preprocess import Frame
 from personsearch.core.recipe import StrictModel
+from personsearch.core.seeding import rng_for
 from personsearch.runtime.frames import Source
 from personsearch.runtime.sources import open_source
 
@@ -172,3 +173,13 @@ def _write_video(path: Path, frames: list[Frame]) -> None:
     for frame in frames:
         writer.write(frame)
     writer.release()
+
+
+def generated_frames(count: int, frame_wh: tuple[int, int], seed: int = 0) -> list[Frame]:
+    """Distinct frames of smooth colour noise, ``(H, W, 3)`` uint8: for timing where there is no footage."""
+    frames = []
+    for number in range(count):
+        small = rng_for(seed, "latency", number).integers(0, 256, (18, 32, 3), dtype=np.uint8)
+        frame: Frame = np.asarray(cv2.resize(small, frame_wh, interpolation=cv2.INTER_CUBIC), dtype=np.uint8)
+        frames.append(frame)
+    return frames

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 import tempfile
 import threading
 import time
@@ -13,7 +14,6 @@ import cv2
 import numpy as np
 
 from personsearch.benchmarks.frame_feed import FrameFeed
-from personsearch.benchmarks.latency import settled
 from personsearch.benchmarks.latency_records import LatencyPlan, Opened, Turn
 from personsearch.benchmarks.named_systems import describe_runner, on_device
 from personsearch.benchmarks.own_process import peak_memory_mib
@@ -75,7 +75,7 @@ class TimedSystem:
     def warm_up(self) -> Opened:
         """Queries until their times are steady, then the source from its beginning."""
         times: list[float] = []
-        while not settled(times, _WINDOW, _STEADY) and len(times) < self._plan.warmup_limit:
+        while not settled(times) and len(times) < self._plan.warmup_limit:
             frames, _ = self._feed.take(self._plan.batch)
             started = time.perf_counter()
             self._match(self._system.infer(frames))
@@ -90,7 +90,7 @@ class TimedSystem:
             open_ms=self._open_ms,
             first_ms=self._first_ms,
             warmup=len(times),
-            settled=settled(times, _WINDOW, _STEADY),
+            settled=settled(times),
         )
 
     def turn(self, queries: int) -> Turn:
@@ -225,3 +225,11 @@ def _people(count: int, embedding_dim: int) -> list[PersonQuery]:
     vectors = rng_for(0, "latency", "queries").normal(size=(count, embedding_dim)).astype(np.float32)
     thumbnail = np.zeros((64, 32, 3), np.uint8)
     return [PersonQuery(f"person {row}", l2_normalise(vectors[row : row + 1]), thumbnail) for row in range(count)]
+
+
+def settled(times_ms: Sequence[float], window: int = _WINDOW, tolerance: float = _STEADY) -> bool:
+    """Whether the medians of the last two windows differ by at most the share ``tolerance`` of the earlier one."""
+    if len(times_ms) < 2 * window:
+        return False
+    before = statistics.median(times_ms[-2 * window : -window])
+    return abs(statistics.median(times_ms[-window:]) - before) <= tolerance * before

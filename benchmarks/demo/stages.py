@@ -15,7 +15,8 @@ from personsearch.benchmarks.demo.beside import TrainingBeside, one_thread
 from personsearch.benchmarks.demo.settings import DemoFolders, DemoSettings
 from personsearch.benchmarks.demo.stream_truth import StreamScores, VideoTruth, read_truth, score_stream
 from personsearch.benchmarks.flops import FlopsResult, count_path
-from personsearch.benchmarks.latency import LatencyResult, measure_latency
+from personsearch.benchmarks.latency_records import LatencyPlan, SystemLatency
+from personsearch.benchmarks.latency_run import run_latency
 from personsearch.benchmarks.systems import SearchSystem, open_system
 from personsearch.core.detections import FloatArray
 from personsearch.core.files import atomic_dir, write_json
@@ -103,7 +104,8 @@ class Measured:
 
     accuracy: dict[str, AccuracyResult]
     flops: dict[str, FlopsResult]
-    latency: dict[str, LatencyResult]
+    latency: dict[str, SystemLatency]
+    frame_wh: tuple[int, int]
 
 
 def measure(settings: DemoSettings, folders: DemoFolders) -> Measured:
@@ -114,12 +116,14 @@ def measure(settings: DemoSettings, folders: DemoFolders) -> Measured:
     accuracy = {name: measure_accuracy(system, dataset, name=name) for name, system in systems.items()}
     accuracy["histogram"] = measure_histogram(dataset)
     flops = {name: count_path(path) for name, path in paths.items()}
-    frames = [dataset.frame_bgr(index) for index in range(min(len(dataset), settings.latency_rounds))]
-    latency = {result.system: result for result in measure_latency(systems, frames, rounds=settings.latency_rounds)}
+    height, width = dataset.frame_bgr(0).shape[:2]
+    # In one process the threads of one engine, waiting for work, would take the cores from the next one.
+    plan = LatencyPlan(source=str(folders.data / "frames" / "test"), rounds=settings.latency_rounds, restarts=1)
+    latency = {one.system: one for one in run_latency({name: (open_system, (paths[name],)) for name in paths}, plan)}
     with atomic_dir(folders.evaluation) as folder:
         for kind, results in (("accuracy", accuracy), ("flops", flops), ("latency", latency)):
             write_json(folder / f"{kind}.json", {name: one.model_dump(mode="json") for name, one in results.items()})
-    return Measured(accuracy, flops, latency)
+    return Measured(accuracy, flops, latency, (width, height))
 
 
 def system_paths(folders: DemoFolders) -> dict[str, Path]:

@@ -48,8 +48,8 @@ def table_rows(measured: Measured, engines: ExportOutcome) -> tuple[Row, ...]:
             "scene_flops": 2.0 * flops.scene_macs,
             "person_flops": 2.0 * flops.person_macs,
             "parameters": float(flops.parameters),
-            "latency_p50_ms": latency.scopes["frame"].p50_ms,
-            "latency_p90_ms": latency.scopes["frame"].p90_ms,
+            "latency_p50_ms": latency.scopes["frame"].p50.value,
+            "latency_p90_ms": latency.scopes["frame"].p90.value,
             "file_bytes": 4.0 * flops.parameters,
         }
         if key in engines.manifests:
@@ -68,7 +68,7 @@ def summary(measured: Measured, stream: StreamOutcome) -> tuple[str, ...]:
     """The run in two paragraphs."""
     teacher, engine = measured.accuracy["teacher"], measured.accuracy[STREAM_ENGINE]
     flops = {name: 2e-9 * measured.flops[name].scene_macs for name in ("teacher", STREAM_ENGINE)}
-    times = {name: measured.latency[name].scopes["frame"].p50_ms for name in ("teacher", STREAM_ENGINE)}
+    times = {name: measured.latency[name].scopes["frame"].p50.value for name in ("teacher", STREAM_ENGINE)}
     return (
         "Person search finds a given person in whole, uncropped camera frames. Here a heavy network learned it from "
         "generated scenes, taught a small one, and the small one became an engine that searched a video. All "
@@ -85,7 +85,7 @@ def table_notes(measured: Measured, engines: ExportOutcome) -> tuple[str, ...]:
     """What a reader must know to read the table."""
     result, latency = measured.accuracy["teacher"], measured.latency["teacher"]
     calibration = engines.calibrations[STREAM_ENGINE]
-    width, height = latency.frame_wh
+    width, height = measured.frame_wh
     return (
         f"{result.images} held-out frames with {result.people} people and {result.queries} queries; detections and "
         "matches at IoU 0.5. “Given boxes”: search on true boxes, re-identification alone.",
@@ -93,7 +93,7 @@ def table_notes(measured: Measured, engines: ExportOutcome) -> tuple[str, ...]:
         f"{measured.flops['teacher'].convention}. Scene: once a frame; person: for each of up to "
         f"{measured.flops['teacher'].persons} people in it.",
         f"Frame time: one {width}×{height} frame from pixels to people, median and 90th percentile of "
-        f"{latency.frames} frames, all systems interleaved on this machine.",
+        f"{latency.queries} frames; every system in a process of its own, turn by turn on this machine.",
         "Size: the search graph's file for engines, the running weights at 32 bits for PyTorch.",
         f"Match threshold of the {STREAM_ENGINE} engine: cosine {calibration.threshold:.3f}, chosen on training "
         f"people alone; there {percent(calibration.false_match_rate)} of {calibration.different_pairs:,} pairs of "

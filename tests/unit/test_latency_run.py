@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from runtime_stub import BLUE, RED, scene, walk, write_artifact, write_video
 
-from personsearch.benchmarks.frame_feed import FrameFeed, given_frames, made_frames
+from personsearch.benchmarks.frame_feed import FrameFeed, generated_frames, given_frames, made_frames
 from personsearch.benchmarks.latency_records import LatencyPlan, Opened, ProcessRecord, Turn
 from personsearch.benchmarks.latency_run import run_latency, summarise, turn_order
-from personsearch.benchmarks.latency_worker import inner_scopes
+from personsearch.benchmarks.latency_worker import inner_scopes, settled
 from personsearch.benchmarks.named_systems import on_device, open_spec, parse_system, parse_systems
 from personsearch.core.errors import InputError
 from personsearch.runtime import StageTimes
@@ -204,3 +204,25 @@ def test_what_cannot_be_timed_is_refused_in_one_line(artifact: Path, pictures: P
             parse_system(text)
     with pytest.raises(InputError, match="two models are called `stub`"):
         parse_systems([str(artifact), str(artifact)])
+
+
+@pytest.mark.parametrize(
+    ("times", "expected"),
+    [
+        ([], False),
+        ([1.0] * 7, False),
+        ([1.0] * 8, True),
+        ([9.0, 5.0, 3.0, 2.0, 1.0, 1.0, 1.0, 1.0], False),
+        ([9.0, 5.0, 3.0, 2.0, *[1.0] * 8], True),
+        ([1.0] * 7 + [50.0], True),  # one hiccup does not move a median
+    ],
+)
+def test_settled(times: list[float], expected: bool) -> None:
+    assert settled(times, 4, 0.05) is expected
+
+
+def test_generated_frames_are_distinct_and_repeatable() -> None:
+    first, again = generated_frames(3, (40, 30)), generated_frames(3, (40, 30))
+    assert all(np.array_equal(a, b) for a, b in zip(first, again, strict=True))
+    assert not np.array_equal(first[0], first[1])
+    assert first[0].shape == (30, 40, 3)
