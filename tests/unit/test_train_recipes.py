@@ -97,6 +97,22 @@ def test_a_teacher_recipe_with_a_teacher_given_is_a_students() -> None:
 
 @pytest.mark.parametrize(
     ("override", "message"),
+    [
+        ("model.pool_size=0", "`model.pool_size` is 0; expected input should be greater than 0"),
+        ("model.pool_size=tall", "`model.pool_size` is 'tall'"),
+        ("model.pool_size=[0, 3]", "`model.pool_size.0` is 0; expected input should be greater than 0"),
+        ("model.pool_size=[7]", "key `model.pool_size.1` is missing"),
+        ("model.identity_scale=big", "`model.identity_scale` is 'big'"),
+    ],
+)
+def test_a_field_of_several_types_is_named_as_in_the_file(override: str, message: str) -> None:
+    with pytest.raises(InputError) as caught:
+        load_train_recipe(RECIPES / "teacher" / "hdl_r50_cuhk.yaml", [override])
+    assert message in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
     [("optimizer.lr=1", "unknown key `optimizer`"), ("epochs=0", "`epochs` is 0"), ("epochs", "override `epochs`")],
 )
 def test_a_bad_override_keeps_its_own_message(override: str, message: str) -> None:

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 import yaml
 from pydantic import BaseModel, ConfigDict, JsonValue, ValidationError
+from pydantic_core import ErrorDetails
 
 from personsearch.core.errors import InputError
 
@@ -54,8 +55,7 @@ def validate(model: type[ModelT], content: Any, *, where: str) -> ModelT:
     try:
         return model.model_validate(content)
     except ValidationError as error:
-        first = error.errors()[0]
-        field = _field_name(first["loc"], content)
+        field, first = _first_problem(error, content)
         if first["type"] == "union_tag_invalid":
             message, expected = f"`{field}.kind` is '{first['ctx']['tag']}'", "one of " + first["ctx"]["expected_tags"]
         elif first["type"] == "union_tag_not_found":
@@ -69,6 +69,17 @@ def validate(model: type[ModelT], content: Any, *, where: str) -> ModelT:
         raise InputError(
             message, where=where, expected=expected, remedy="the keys are those of " + model.__name__
         ) from None
+
+
+def _first_problem(error: ValidationError, content: Any) -> tuple[str, ErrorDetails]:
+    """The first field that is wrong, and in what way.
+
+    A union gives a problem for each of its members; the one that got furthest into the value is what was meant.
+    """
+    problems = [(_field_name(one["loc"], content), one) for one in error.errors()]
+    first = problems[0][0]
+    own = [(field, one) for field, one in problems if field == first or field.startswith(f"{first}.")]
+    return max(own, key=lambda pair: pair[0].count("."))
 
 
 def recipe_hash(recipe: BaseModel) -> str:
@@ -99,13 +110,14 @@ def _field_name(loc: Sequence[int | str], content: Any) -> str:
     """``a.b.c`` as the file has it: pydantic's location also names the member of a union, which the file does not."""
     names, node = [], content
     for index, part in enumerate(loc):
-        if isinstance(node, dict) and part not in node and index < len(loc) - 1:
+        within = part in node if isinstance(node, dict) else isinstance(part, int)
+        if not within and (index < len(loc) - 1 or not isinstance(node, dict)):
             continue
         names.append(str(part))
         if isinstance(node, dict):
             node = node.get(part)
         elif isinstance(node, list | tuple) and isinstance(part, int):
-            node = node[part]
+            node = node[part] if part < len(node) else None
     return ".".join(names) or "(top level)"
 
 
