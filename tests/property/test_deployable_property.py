@@ -138,15 +138,15 @@ def test_an_invalid_box_neither_stays_nor_suppresses(seed: int, count: int) -> N
     assert kept.nonzero().flatten().tolist() == expected.tolist()
 
 
-@given(st.integers(0, 10_000), st.sampled_from([8, 16]), st.sampled_from([1, 5, 7]))
+@given(st.integers(0, 10_000), st.sampled_from([8, 16]), st.sampled_from([(1, 1), (7, 7), (5, 2), (3, 8)]))
 @settings(max_examples=40)
-def test_matrix_pool_equals_roi_align(seed: int, stride: int, pool_size: int) -> None:
+def test_matrix_pool_equals_roi_align(seed: int, stride: int, pool_hw: tuple[int, int]) -> None:
     generator = torch.Generator().manual_seed(seed)
     feature = torch.randn(2, 3, 6, 9, generator=generator)
     width, height = 9 * stride, 6 * stride
     ends = torch.rand(2, 4, 2, 2, generator=generator).sort(dim=2).values  # (B, K, end, axis)
     boxes = (ends * torch.tensor([width, height])).reshape(2, 4, 4)
     boxes[..., 2:] = torch.minimum(boxes[..., 2:] + 1, torch.tensor([width, height], dtype=torch.float32))
-    expected = roi_align(feature, list(boxes), pool_size, 1 / stride, sampling_ratio=2, aligned=True)
-    torch.testing.assert_close(matrix_pool(feature, boxes, pool_size, stride), expected, atol=1e-4, rtol=1e-4)
-    torch.testing.assert_close(operator_pool(feature, boxes, pool_size, stride), expected, atol=0, rtol=0)
+    expected = roi_align(feature, list(boxes), pool_hw, 1 / stride, sampling_ratio=2, aligned=True)
+    torch.testing.assert_close(matrix_pool(feature, boxes, pool_hw, stride), expected, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(operator_pool(feature, boxes, pool_hw, stride), expected, atol=0, rtol=0)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -144,6 +146,26 @@ def test_stripes_tell_the_same_clothes_worn_upside_down_apart() -> None:
     model = tiny_model("student", stripes=4).eval()
     assert model.embedding_dim == 4 * 32
     assert model.embed(frames(1), [torch.tensor([[10.0, 10, 34, 70]])])[0].shape == (1, 128)
+
+
+@pytest.mark.parametrize("embed_refined", [False, True])
+def test_crops_may_be_taller_than_wide(embed_refined: bool) -> None:
+    model = warmed(tiny_model("student", pool_size=(8, 3), stripes=4, refine_bins=2, embed_refined=embed_refined))
+    assert model.person_input_shape[2:] == (8, 3)
+    assert_graph_equals_detect(model, frames(3, seed=9))
+    assert_query_graph_equals_embed(model, frames(1), torch.tensor([[10.0, 10, 34, 70], [60, 20, 84, 80]]))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"stripes": 3}, r"`model.stripes` is 3, and a person's map has 4x4 cells; expected a divisor of 4"),
+        ({"pool_size": (8, 5), "refine_bins": 2}, r"`model.refine_bins` is 2.*4x3 cells; expected a divisor of 4 and 3"),
+    ],
+)
+def test_parts_that_a_persons_map_cannot_be_cut_into_are_refused(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        tiny_model("student", **changes)
 
 
 def test_anchors_are_centred_and_person_shaped() -> None:

@@ -100,6 +100,9 @@ class PersonAnchors(StrictModel):
 AnchorRecipe = Annotated[GridAnchors | PersonAnchors, Field(discriminator="kind")]
 
 
+PoolSize = Positive | tuple[Positive, Positive]
+
+
 class TwoStageRecipe(StrictModel):
     """What every network of two stages has: a trunk, proposals, a head on each of them.
 
@@ -112,7 +115,9 @@ class TwoStageRecipe(StrictModel):
     rpn_kernel: Literal[1, 3, 5] = Field(
         default=3, description="side of the detection convolution; 1 leaves the mixing of neighbours to the trunk"
     )
-    pool_size: Positive = Field(default=7, description="RoIAlign output side (HDL, section 3.2)")
+    pool_size: PoolSize = Field(
+        default=7, description="RoIAlign output: its side (HDL, section 3.2), or [height, width]; people are tall"
+    )
     pre_nms: Positive = Field(default=128, description="proposals kept before the first NMS, test and export")
     proposals: Positive = Field(default=32, description="proposals kept after it: persons per frame at most")
     rpn_nms_iou: Fraction = 0.7
@@ -163,7 +168,7 @@ class RegionRecipe(TwoStageRecipe):
     """Faster R-CNN's numbers as OIM uses them; base of the networks that grew from it."""
 
     anchors: AnchorRecipe = Field(default=GridAnchors(), description="OIM's nine: 128, 256, 512 px in three ratios")
-    pool_size: Positive = Field(default=14, description="RoIAlign output side; conv5 halves it")
+    pool_size: PoolSize = Field(default=14, description="RoIAlign output: side or [height, width]; conv5 halves it")
     pre_nms: Positive = Field(default=6000, description="proposals kept before the first NMS at test")
     proposals: Positive = Field(default=300, description="proposals kept after it at test")
     graph_pre_nms: Positive = Field(

@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import asdict
 from pathlib import Path
 
+import torch
+from torch import nn
+
 from personsearch.core.errors import InputError
 from personsearch.core.model_recipes import NaeRecipe, QeepsRecipe
 from personsearch.core.preprocess import Preprocess
@@ -78,8 +81,10 @@ def _build_hdl(recipe: HdlRecipe, trunk: Trunk, preprocess: Preprocess, person_c
         separable=recipe.rpn_separable,
         kernel=recipe.rpn_kernel,
     )
+    settings, block = region_settings(recipe), trunk.person_block()
+    _check_cells(recipe, block, trunk.out_channels, settings.pool_hw)
     head = PersonHead(
-        trunk.person_block(),
+        block,
         trunk.out_channels,
         trunk.person_channels,
         person_count,
@@ -98,8 +103,26 @@ def _build_hdl(recipe: HdlRecipe, trunk: Trunk, preprocess: Preprocess, person_c
         head=head,
         person_count=person_count,
         anchor_shapes=person_shapes(recipe.anchor_heights, recipe.anchor_ratio),
-        settings=region_settings(recipe),
+        settings=settings,
     )
+
+
+def _check_cells(recipe: HdlRecipe, block: nn.Module, channels: int, pool_hw: tuple[int, int]) -> None:
+    """Refuses averages over parts that a person's map cannot be cut into."""
+    with torch.no_grad():
+        rows, columns = block.eval()(torch.zeros(1, channels, *pool_hw)).shape[2:]
+    block.train()
+    for name, parts, sides in (
+        ("stripes", recipe.stripes, [rows]),
+        ("refine_bins", recipe.refine_bins, [rows, columns]),
+    ):
+        if any(side % parts for side in sides):
+            raise InputError(
+                f"`model.{name}` is {parts}, and a person's map has {rows}x{columns} cells",
+                where="recipe",
+                expected=f"a divisor of {' and '.join(str(side) for side in dict.fromkeys(sides))}",
+                remedy=f"model.pool_size, {pool_hw[0]}x{pool_hw[1]}, decides how many there are",
+            )
 
 
 def _build_trunk(recipe: ModelRecipe) -> Trunk:

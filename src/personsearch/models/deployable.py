@@ -77,7 +77,7 @@ def fixed_nms(boxes: Tensor, valid: Tensor, iou_threshold: float, steps: int | N
     return kept.squeeze(-1)
 
 
-def matrix_pool(feature: Tensor, boxes: Tensor, pool_size: int, stride: int) -> Tensor:
+def matrix_pool(feature: Tensor, boxes: Tensor, pool_hw: tuple[int, int], stride: int) -> Tensor:
     """RoIAlign (aligned, sampling ratio 2) as two matrix products, rows first, then columns.
 
     Bilinear sampling on a grid of a box is separable, and so is the average over a bin: each output row is a
@@ -88,30 +88,31 @@ def matrix_pool(feature: Tensor, boxes: Tensor, pool_size: int, stride: int) -> 
     Args:
         feature: ``(B, C, h, w)``.
         boxes: ``(B, K, 4)`` xyxy input pixels, inside the frame.
-        pool_size: side of the output.
+        pool_hw: height and width of the output.
         stride: input pixels for one step on the map.
 
     Returns:
-        ``(B * K, C, pool_size, pool_size)``.
+        ``(B * K, C, *pool_hw)``.
     """
     batch, count = boxes.shape[:2]
     channels, height, width = feature.shape[1:]
-    across = _bin_weights(boxes[..., 0:1], boxes[..., 2:3], pool_size, width, stride)  # (B, K, pool, w)
-    down = _bin_weights(boxes[..., 1:2], boxes[..., 3:4], pool_size, height, stride)  # (B, K, pool, h)
+    tall, wide = pool_hw
+    across = _bin_weights(boxes[..., 0:1], boxes[..., 2:3], wide, width, stride)  # (B, K, wide, w)
+    down = _bin_weights(boxes[..., 1:2], boxes[..., 3:4], tall, height, stride)  # (B, K, tall, h)
     lines = feature.permute(0, 2, 3, 1).reshape(batch, height, width * channels)
-    rows = down.reshape(batch, count * pool_size, height) @ lines  # (B, K * pool, w * C)
-    rows = rows.reshape(batch * count, pool_size, width, channels)
-    pooled = across.reshape(batch * count, 1, pool_size, width) @ rows  # (B * K, pool, pool, C)
+    rows = down.reshape(batch, count * tall, height) @ lines  # (B, K * tall, w * C)
+    rows = rows.reshape(batch * count, tall, width, channels)
+    pooled = across.reshape(batch * count, 1, wide, width) @ rows  # (B * K, tall, wide, C)
     return pooled.permute(0, 3, 1, 2)
 
 
-def operator_pool(feature: Tensor, boxes: Tensor | list[Tensor], pool_size: int, stride: int) -> Tensor:
+def operator_pool(feature: Tensor, boxes: Tensor | list[Tensor], pool_hw: tuple[int, int], stride: int) -> Tensor:
     """RoIAlign as one operator, as in training: what `matrix_pool` computes, for engines that have it.
 
     ``boxes`` may be a list with another number of them, ``(N, 4)``, for each frame.
     """
     pooled: Tensor = roi_align(
-        feature, list(boxes), pool_size, spatial_scale=1 / stride, sampling_ratio=SAMPLES_PER_BIN, aligned=True
+        feature, list(boxes), pool_hw, spatial_scale=1 / stride, sampling_ratio=SAMPLES_PER_BIN, aligned=True
     )
     return pooled
 
@@ -125,13 +126,13 @@ class RoiPool(nn.Module):
 
     def __init__(self, model: RegionSearch) -> None:
         super().__init__()
-        self.stride, self.pool_size = model.trunk.stride, model.settings.pool_size
+        self.stride, self.pool_hw = model.trunk.stride, model.settings.pool_hw
         self.pooling: Pooling = "matrix"
 
     def forward(self, feature: Tensor, boxes: Tensor) -> Tensor:
-        """``(B, C, h, w)`` and ``(B, K, 4)`` xyxy input pixels to ``(B * K, C, pool_size, pool_size)``."""
+        """``(B, C, h, w)`` and ``(B, K, 4)`` xyxy input pixels to ``(B * K, C, *pool_hw)``."""
         pool = matrix_pool if self.pooling == "matrix" else operator_pool
-        return pool(feature, boxes, self.pool_size, self.stride)
+        return pool(feature, boxes, self.pool_hw, self.stride)
 
 
 def pool_by(graph: nn.Module, pooling: Pooling) -> None:
@@ -153,14 +154,14 @@ def suppress_in(graph: nn.Module, steps: int | None) -> None:
             part.suppression_steps = steps
 
 
-def _bin_weights(low: Tensor, high: Tensor, pool_size: int, cells: int, stride: int) -> Tensor:
-    """``(B, K, pool, cells)``: what each map cell contributes to each bin of ``[low, high]``, ``(B, K, 1)`` each."""
-    points = pool_size * SAMPLES_PER_BIN
+def _bin_weights(low: Tensor, high: Tensor, bins: int, cells: int, stride: int) -> Tensor:
+    """``(B, K, bins, cells)``: what each map cell contributes to each bin of ``[low, high]``, ``(B, K, 1)`` each."""
+    points = bins * SAMPLES_PER_BIN
     step = (torch.arange(points, device=low.device, dtype=low.dtype) + 0.5) / points
     position = ((low + (high - low) * step) / stride - 0.5).clamp(0, cells - 1)  # (B, K, points), in cells
     distance = position.unsqueeze(-1) - torch.arange(cells, device=low.device, dtype=low.dtype)
     weights = F.relu(1 - distance.abs())  # the bilinear hat
-    return weights.reshape(*low.shape[:2], pool_size, SAMPLES_PER_BIN, cells).mean(dim=3)
+    return weights.reshape(*low.shape[:2], bins, SAMPLES_PER_BIN, cells).mean(dim=3)
 
 
 def gather_rows(values: Tensor, indices: Tensor) -> Tensor:

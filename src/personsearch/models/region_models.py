@@ -110,7 +110,7 @@ def region_settings(recipe: RegionRecipe | HdlRecipe) -> RegionSettings:
         }
         beta, embed_refined = REFINE_BETA, False
     return RegionSettings(
-        pool_size=recipe.pool_size,
+        pool_hw=_both(recipe.pool_size),
         pre_nms=recipe.pre_nms,
         proposals=recipe.proposals,
         rpn_nms_iou=recipe.rpn_nms_iou,
@@ -124,3 +124,8 @@ def region_settings(recipe: RegionRecipe | HdlRecipe) -> RegionSettings:
         embed_refined=embed_refined,
         **own,
     )
+
+
+def _both(size: int | tuple[int, int]) -> tuple[int, int]:
+    """Height and width of a side, or of the two."""
+    return (size, size) if isinstance(size, int) else size

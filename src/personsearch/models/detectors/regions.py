@@ -51,7 +51,7 @@ class RegionSettings:
     """Counts and thresholds of a two-stage network.
 
     Attributes:
-        pool_size: side of a pooled crop.
+        pool_hw: height and width of a pooled crop.
         pre_nms: proposals before the first NMS at test.
         proposals: and after it.
         graph_pre_nms: ``pre_nms`` of the exported graph.
@@ -69,7 +69,7 @@ class RegionSettings:
             person block a second time.
     """
 
-    pool_size: int
+    pool_hw: tuple[int, int]
     pre_nms: int
     proposals: int
     graph_pre_nms: int
@@ -322,7 +322,7 @@ class RegionSearch(SearchModel):
         return found
 
     def _pool(self, feature: Tensor, boxes: list[Tensor]) -> Tensor:
-        return operator_pool(feature, boxes, self.settings.pool_size, self.trunk.stride)  # (R, C, pool, pool)
+        return operator_pool(feature, boxes, self.settings.pool_hw, self.trunk.stride)  # (R, C, h, w)
 
     # -- deployment -------------------------------------------------------------------------------------------
 
@@ -349,4 +349,4 @@ class RegionSearch(SearchModel):
 
     @property
     def person_input_shape(self) -> tuple[int, int, int, int]:
-        return (1, self.trunk.out_channels, self.settings.pool_size, self.settings.pool_size)
+        return (1, self.trunk.out_channels, *self.settings.pool_hw)
