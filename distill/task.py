@@ -99,8 +99,10 @@ class DistillationTask(Task):
         return frozenset(name for kind in kinds for _, name in kind.pairs)
 
     def forward(self, batch: TaskBatch) -> dict[str, Tensor]:
+        for teacher in self._teachers.values():
+            teacher.begin(batch)
         output: TrainOutput = self.student(batch.images, batch.boxes, batch.person_ids)
-        known = {key: teacher.taps(batch.images, output, self._wanted[key]) for key, teacher in self._teachers.items()}
+        known = {key: teacher.taps(batch, output, self._wanted[key]) for key, teacher in self._teachers.items()}
         learnt: dict[str, Tensor] = {}
         weights: dict[str, float] = {}
         for part in self._knowledge:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from personsearch.models import SearchModel
 from personsearch.models.search_model import TrainOutput
+from personsearch.train.task import TaskBatch
 
 Precision = Literal["same", "float32", "bfloat16", "float16"]
 _DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -20,12 +21,18 @@ _DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 class Teacher(nn.Module, ABC):
     """A source of taps that does not learn: always in evaluation mode, no gradient, in no checkpoint."""
 
+    def begin(self, batch: TaskBatch) -> None:
+        """Starts what needs no answer of the student, to go on beside its forward pass; nothing here.
+
+        `taps` of the same batch follows.
+        """
+
     @abstractmethod
-    def taps(self, images: Tensor, output: TrainOutput, wanted: Collection[str]) -> dict[str, Tensor]:
+    def taps(self, batch: TaskBatch, output: TrainOutput, wanted: Collection[str]) -> dict[str, Tensor]:
         """What it knows at the student's own RoIs and anchors, by name; more than is wanted, or less.
 
         Args:
-            images: ``(B, H, W, 3)`` uint8, those that the student saw.
+            batch: what the student saw.
             output: the student's.
             wanted: names of the taps that are asked for.
         """
@@ -51,11 +58,11 @@ class NetworkTeacher(Teacher):
         self.sha256 = sha256
         self._precision: Precision = precision
 
-    def taps(self, images: Tensor, output: TrainOutput, wanted: Collection[str]) -> dict[str, Tensor]:
+    def taps(self, batch: TaskBatch, output: TrainOutput, wanted: Collection[str]) -> dict[str, Tensor]:
         # Only a teacher that is asked about anchors needs to have the student's.
         anchors = output.anchors if any(name.startswith("rpn_") for name in wanted) else None
-        with torch.no_grad(), _precision(images.device.type, self._precision):
-            return self.model.taps(images, output.rois, anchors)
+        with torch.no_grad(), _precision(batch.images.device.type, self._precision):
+            return self.model.taps(batch.images, output.rois, anchors)
 
 
 class TableTeacher(Teacher):
@@ -71,7 +78,7 @@ class TableTeacher(Teacher):
         super().__init__()
         self.register_buffer("table", table)
 
-    def taps(self, images: Tensor, output: TrainOutput, wanted: Collection[str]) -> dict[str, Tensor]:
+    def taps(self, batch: TaskBatch, output: TrainOutput, wanted: Collection[str]) -> dict[str, Tensor]:
         return {"lookup_table": self.table}
 
 

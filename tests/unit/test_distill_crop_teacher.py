@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from personsearch.distill.sources.pixels import RAW_BGR
 from personsearch.models.boxes import encode
 from personsearch.models.detectors.sampling import REFINE_WEIGHTS
 from personsearch.models.search_model import TrainOutput
+from personsearch.train.task import TaskBatch
 
 RED, GREEN, BLUE = (20, 30, 200), (10, 220, 40), (240, 20, 10)
 
@@ -55,15 +57,66 @@ def output_of(rois: list[list[list[float]]], people: list[list[float]], positive
     return TrainOutput({}, {}, boxes, torch.full((len(mask),), -1), targets=targets)
 
 
+def batch_of(images: Any, boxes: Any, person_ids: Any) -> TaskBatch:
+    rows = [torch.tensor(one, dtype=torch.float32).reshape(-1, 4) for one in boxes]
+    ids = [torch.tensor(one, dtype=torch.int64) for one in person_ids]
+    return TaskBatch(torch.from_numpy(images), rows, ids, [f"image {number}" for number in range(len(rows))])
+
+
 def test_each_row_is_the_true_box_of_its_own_image(tmp_path: Path) -> None:
     """Two images; RoIs lie beside their people, one on background. The network sees people, never the RoI's own cut."""
     person_a, person_b = (5, 5, 15, 45), (40, 10, 52, 50)
     images = np.stack([frame_of((person_a, RED), (person_b, GREEN)), frame_of((person_a, BLUE))])
+    batch = batch_of(images, [[(50, 1, 60, 30), person_b, person_a], [person_a]], [[-2, -1, 7], [3]])
     rois = [[[3, 2, 14, 40], [44, 12, 60, 55], [60, 0, 70, 30]], [[8, 9, 20, 50]]]
     output = output_of(rois, [person_a, person_b, (0, 0, 1, 1), person_a], [True, True, False, True])
     teacher = CropTeacher([colour_network(tmp_path)], [np.zeros(3, np.float32)])
-    rows = teacher.taps(torch.from_numpy(images), output, {TAP})[TAP].numpy()
+    rows = teacher.taps(batch, output, {TAP})[TAP].numpy()
     np.testing.assert_allclose(rows, [*unit([RED, GREEN]), [0, 0, 0], unit(BLUE)], atol=1e-5)
+
+
+def test_begun_early_it_says_the_same_and_only_of_its_own_batch(tmp_path: Path) -> None:
+    """The networks run in another thread, once a batch, and an answer is never given to another batch."""
+    network, threads = colour_network(tmp_path), []
+
+    class Noting:
+        embedding_dim = network.embedding_dim
+
+        def embed(self, frame: Any, boxes_xyxy: Any) -> Any:
+            threads.append(threading.current_thread() is threading.main_thread())
+            return network.embed(frame, boxes_xyxy)
+
+    box = (5, 5, 15, 45)
+    red, blue = (batch_of(frame_of((box, colour))[None], [[box]], [[0]]) for colour in (RED, BLUE))
+    output = output_of([[[3, 2, 14, 40]]], [box], [True])
+    teacher = CropTeacher([Noting()], [np.zeros(3, np.float32)])
+    teacher.begin(red)
+    np.testing.assert_allclose(teacher.taps(red, output, {TAP})[TAP], [unit(RED)], atol=1e-5)
+    assert threads == [False]
+    teacher.begin(red)
+    np.testing.assert_allclose(teacher.taps(blue, output, {TAP})[TAP], [unit(BLUE)], atol=1e-5)
+    assert threads.count(True) == 1
+
+
+def test_what_fails_beside_the_student_fails_where_it_is_asked_for(tmp_path: Path) -> None:
+    class Broken:
+        embedding_dim = 3
+
+        def embed(self, frame: Any, boxes_xyxy: Any) -> Any:
+            raise InputError("output is NaN", where="net.onnx")
+
+    box = (5, 5, 15, 45)
+    batch = batch_of(frame_of((box, RED))[None], [[box]], [[0]])
+    teacher = CropTeacher([Broken()], [np.zeros(3, np.float32)])
+    teacher.begin(batch)
+    with pytest.raises(InputError, match=r"output is NaN"):
+        teacher.taps(batch, output_of([[[3, 2, 14, 40]]], [box], [True]), {TAP})
+
+
+def test_an_image_without_people_has_no_rows(tmp_path: Path) -> None:
+    batch = batch_of(frame_of()[None], [[(5, 5, 15, 45)]], [[-2]])
+    teacher = CropTeacher([colour_network(tmp_path)], [np.zeros(3, np.float32)])
+    assert not teacher.taps(batch, output_of([[[3, 2, 14, 40]]], [[0, 0, 1, 1]], [False]), {TAP})[TAP].any()
 
 
 def test_networks_are_centred_and_count_alike(tmp_path: Path) -> None:
@@ -76,6 +129,7 @@ def test_networks_are_centred_and_count_alike(tmp_path: Path) -> None:
 
 def test_a_person_is_described_once_however_many_rois_lie_on_it(tmp_path: Path) -> None:
     network, asked = colour_network(tmp_path), []
+    person_a, person_b = (5, 5, 15, 45), (40, 10, 52, 50)
 
     class Counting:
         embedding_dim = network.embedding_dim
@@ -84,9 +138,10 @@ def test_a_person_is_described_once_however_many_rois_lie_on_it(tmp_path: Path) 
             asked.append(len(boxes_xyxy))
             return network.embed(frame, boxes_xyxy)
 
-    boxes = np.array([[5, 5, 15, 45], [5.01, 5, 15, 45], [40, 10, 52, 50], [5, 5, 15, 45]], np.float32)
-    frame = frame_of(((5, 5, 15, 45), RED), ((40, 10, 52, 50), GREEN))
-    rows = CropTeacher([Counting()], [np.zeros(3, np.float32)]).embed(frame, boxes)
+    batch = batch_of(frame_of((person_a, RED), (person_b, GREEN))[None], [[person_a, person_b]], [[0, 1]])
+    rois = [[*person_a], [3, 2, 14, 40], [44, 12, 60, 55], [6, 9, 16, 50]]
+    output = output_of([rois], [person_a, person_a, person_b, person_a], [True] * 4)
+    rows = CropTeacher([Counting()], [np.zeros(3, np.float32)]).taps(batch, output, {TAP})[TAP].numpy()
     assert asked == [2]
     np.testing.assert_allclose(rows, unit([RED, RED, GREEN, RED]), atol=1e-5)
 
