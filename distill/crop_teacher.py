@@ -55,7 +55,7 @@ class CropTeacher(Teacher):
     cosine is the mean of theirs.
 
     What they say depends on the labels alone, so `begin` lets them run in a thread beside the student's forward pass:
-    they take a quarter of a step of the street student.
+    on one core they take a quarter of the street student's step.
 
     Args:
         networks: at least one.
