@@ -160,7 +160,7 @@ def test_crops_may_be_taller_than_wide(embed_refined: bool) -> None:
     ("changes", "message"),
     [
         ({"stripes": 3}, r"`model.stripes` is 3, and a person's map has 4x4 cells; expected a divisor of 4"),
-        ({"pool_size": (8, 5), "refine_bins": 2}, r"`model.refine_bins` is 2.*4x3 cells; expected a divisor of 4 and 3"),
+        ({"pool_size": (8, 5), "refine_bins": 2}, r"`model.refine_bins` is 2.*4x3 cells; .*divisor of 4 and 3"),
     ],
 )
 def test_parts_that_a_persons_map_cannot_be_cut_into_are_refused(changes: dict[str, Any], message: str) -> None:
