@@ -111,6 +111,7 @@ def _field_name(loc: Sequence[int | str], content: Any) -> str:
     names, node = [], content
     for index, part in enumerate(loc):
         within = part in node if isinstance(node, dict) else isinstance(part, int)
+        # No key of the file: a member of a union, or, last in a group of keys, one that is missing.
         if not within and (index < len(loc) - 1 or not isinstance(node, dict)):
             continue
         names.append(str(part))
