@@ -43,9 +43,9 @@ MODELS: dict[str, dict[str, object]] = {
     },
     "hdl shufflenet": {
         **HDL, "attention": "none",
-        "trunk": {"kind": "shufflenet", "stride": 8, "neck_channels": 16, "person_channels": 16},
+        "trunk": {"kind": "shufflenet", "stride": 8, "neck_channels": 16, "person_channels": 16}, "proposal_peaks": 3,
     },
-    "hdl family": {**HDL, "attention": "none", "trunk": {"kind": "family", "size": "tiny"}},
+    "hdl family": {**HDL, "attention": "none", "trunk": {"kind": "family", "size": "tiny"}, "proposal_peaks": 3},
     "faster_rcnn": {"kind": "faster_rcnn", **REGION},
     "oim": {"kind": "oim", **MEMORY},
     "nae": {"kind": "nae", **MEMORY},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -121,6 +122,33 @@ def test_a_batch_without_people_trains_without_nan() -> None:
 @pytest.mark.parametrize("trunk", TRUNKS)
 def test_deployable_graph_equals_detect(trunk: str, embed_refined: bool) -> None:
     assert_graph_equals_detect(warmed(tiny_model(trunk, embed_refined=embed_refined)), frames(3, seed=9))
+
+
+@pytest.mark.parametrize("trunk", TRUNKS)
+def test_detect_and_the_graph_propose_from_the_same_peaks(trunk: str) -> None:
+    model, images = warmed(tiny_model(trunk, proposal_peaks=3)), frames(3, seed=9)
+    assert_graph_equals_detect(model, images)
+    found = model.detect(images)
+    model.settings = replace(model.settings, proposal_peaks=1)
+    others = model.detect(images)
+    assert any(len(a) != len(b) or (a.scores != b.scores).any() for a, b in zip(found, others, strict=True))
+
+
+def test_with_fewer_peaks_than_proposals_nothing_else_is_proposed() -> None:
+    fields = {"pre_nms": 144, "proposals": 100, "rpn_nms_iou": 0.999, "nms_iou": 0.999, "proposal_peaks": 5}
+    model, images = warmed(tiny_model("student", **fields)), frames(2, seed=3)
+    assert_graph_equals_detect(model, images)
+    # Two peaks of a shape are three cells apart: 2 x 3 of them on 6x8 cells, three times, one for each shape.
+    assert all(0 < len(found) <= 18 for found in model.detect(images))
+
+
+def test_peaks_change_nothing_in_training() -> None:
+    losses = []
+    for side in (1, 5):
+        model = tiny_model("student", proposal_peaks=side)
+        torch.manual_seed(0)
+        losses.append(model.losses(frames(), BOXES, IDS))
+    assert losses[0] == losses[1]
 
 
 def test_a_refined_box_is_embedded_like_a_query_of_the_same_box() -> None:

@@ -168,7 +168,7 @@ def test_queries_are_embedded_by_the_second_head() -> None:
 def slow_detect(model: SeqNet, image: Tensor) -> list[tuple[list[float], float, list[float]]]:
     """One box after another: first head, suppression, second head, suppression."""
     feature, logits, deltas = model._scene(image, {})
-    proposals = model._propose(logits, deltas, model.anchors, (128, 96), 8, pre_nms=24)[0]
+    proposals = model._proposals(logits, deltas)[0]
 
     def suppress(found: list[tuple[Tensor, float, Tensor]], limit: float) -> list[tuple[Tensor, float, Tensor]]:
         kept: list[tuple[Tensor, float, Tensor]] = []
@@ -208,9 +208,11 @@ def test_detect_equals_the_slow_twin() -> None:
     assert removed > 0, "the second suppression had something to do"
 
 
+@pytest.mark.parametrize("proposal_peaks", [1, 3])
 @pytest.mark.parametrize("second_nms_iou", [0.05, 0.5])
-def test_deployable_graph_equals_detect(second_nms_iou: float) -> None:
-    assert_graph_equals_detect(warmed(seqnet(nms_iou=0.8, second_nms_iou=second_nms_iou)), frames(3, seed=9))
+def test_deployable_graph_equals_detect(second_nms_iou: float, proposal_peaks: int) -> None:
+    model = warmed(seqnet(nms_iou=0.8, second_nms_iou=second_nms_iou, proposal_peaks=proposal_peaks))
+    assert_graph_equals_detect(model, frames(3, seed=9))
 
 
 @pytest.mark.parametrize("rows", [2, 6])

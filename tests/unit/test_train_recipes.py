@@ -77,6 +77,7 @@ def test_a_run_from_before_a_field_came_is_still_known() -> None:
     assert (content.pop("ema_decay"), content["model"]["trunk"].pop("norm")) == (None, "batch")
     assert [content["data"].pop(name) for name in ("hold_out", "hold_out_seed")] == [0, 0]
     assert content.pop("crops") is None
+    assert content["model"].pop("proposal_peaks") == 1
     before = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
     assert recipe_hash(recipe) == before
     for change in ("ema_decay=0.999", "model.trunk.norm=group"):

@@ -120,6 +120,13 @@ class TwoStageRecipe(StrictModel):
     )
     pre_nms: Positive = Field(default=128, description="proposals kept before the first NMS, test and export")
     proposals: Positive = Field(default=32, description="proposals kept after it: persons per frame at most")
+    proposal_peaks: Literal[1, 3, 5] = Field(
+        default=1,
+        json_schema_extra=ADDED_LATER,
+        description="side of the window, in cells, in which an anchor must score highest among those of its shape to "
+        "propose at test and in graphs, so that few people do not take all of `pre_nms` (docs/adr/0024); 1: all "
+        "anchors may, Faster R-CNN's, as they do in training anyway",
+    )
     rpn_nms_iou: Fraction = 0.7
     nms_iou: Fraction = Field(default=0.4, description="NMS of the refined boxes (OIM's)")
     score_threshold: Fraction = Field(default=0.5, description="detections below it are not reported")

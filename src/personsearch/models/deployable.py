@@ -17,13 +17,18 @@ from torchvision.ops import roi_align
 
 from personsearch.core.manifest import Pooling
 from personsearch.models.boxes import clip, decode
+from personsearch.models.peaks import DROPPED, peaks_only
 
 if TYPE_CHECKING:
     from personsearch.models.detectors.regions import RegionSearch
 
 SAMPLES_PER_BIN = 2
 MIN_SIDE_PX = 1.0
-DROPPED = -1e4  # a margin below every real one, finite in fp16
+
+
+def margins_of(logits: Tensor) -> Tensor:
+    """The logit of the person probability, ``(...)`` of class logits ``(..., 2)``."""
+    return logits[..., 1] - logits[..., 0]
 
 
 def pairwise_iou(boxes: Tensor) -> Tensor:
@@ -183,7 +188,7 @@ class ScenePart(nn.Module):
     def forward(self, frames: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         feature = self.trunk(self.normalise(frames), {})
         logits, deltas = self.subnet(feature)
-        return feature, logits[..., 1] - logits[..., 0], deltas
+        return feature, margins_of(logits), deltas
 
 
 class MapHead(Protocol):
@@ -221,12 +226,12 @@ class PersonPart(nn.Module):
         """As `forward`, all of it from one pass of the crop."""
         person_map = self.head.person_map(pooled)
         logits, deltas = self.head.refine(person_map)
-        return logits[:, 1] - logits[:, 0], deltas, F.normalize(self.head.embed(person_map))
+        return margins_of(logits), deltas, F.normalize(self.head.embed(person_map))
 
     def refine(self, pooled: Tensor) -> tuple[Tensor, Tensor]:
         """Margins ``(R,)`` and deltas ``(R, 4)`` alone."""
         logits, deltas = self.head.refine(self.head.person_map(pooled))
-        return logits[:, 1] - logits[:, 0], deltas
+        return margins_of(logits), deltas
 
     def embed(self, pooled: Tensor) -> Tensor:
         """Unit embeddings ``(R, D)`` alone."""
@@ -251,6 +256,7 @@ class SceneGraph(nn.Module):
         self.input_wh = model.preprocess.input_wh
         self.pre_nms = min(settings.graph_pre_nms, len(model.anchors))
         self.proposals = min(settings.graph_proposals, self.pre_nms)
+        self.map_hw, self.proposal_peaks = model.map_hw, settings.proposal_peaks
         self.rpn_nms_iou = settings.rpn_nms_iou
         self.suppression_steps: int | None = None  # `suppress_in` changes it
 
@@ -261,10 +267,13 @@ class SceneGraph(nn.Module):
 
     def _propose(self, margins: Tensor, deltas: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Proposals ``(B, N, 4)``, which of them are any, ``(B, N)`` of 1 and 0, and their margins ``(B, N)``."""
-        margins, indices = margins.topk(self.pre_nms, dim=1)
+        margins, indices = peaks_only(margins, self.map_hw, self.proposal_peaks).topk(self.pre_nms, dim=1)
         anchors = gather_rows(self.anchors.expand(margins.shape[0], -1, -1), indices)
         boxes = clip(decode(gather_rows(deltas, indices), anchors, (1.0, 1.0, 1.0, 1.0)), self.input_wh)
-        kept = fixed_nms(boxes, _valid(boxes), self.rpn_nms_iou, self.suppression_steps)
+        valid = _valid(boxes)
+        if self.proposal_peaks > 1:  # a map may have fewer peaks than rows
+            valid = valid * (margins > DROPPED).to(valid.dtype)
+        kept = fixed_nms(boxes, valid, self.rpn_nms_iou, self.suppression_steps)
         # Kept boxes first, in their order: a rank that falls by one a row, plus a jump for the kept.
         order = torch.arange(self.pre_nms, 0, -1, device=kept.device, dtype=kept.dtype) + kept * self.pre_nms
         rank = order.topk(self.proposals, dim=1).indices

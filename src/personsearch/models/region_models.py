@@ -113,6 +113,7 @@ def region_settings(recipe: RegionRecipe | HdlRecipe) -> RegionSettings:
         pool_hw=_both(recipe.pool_size),
         pre_nms=recipe.pre_nms,
         proposals=recipe.proposals,
+        proposal_peaks=recipe.proposal_peaks,
         rpn_nms_iou=recipe.rpn_nms_iou,
         nms_iou=recipe.nms_iou,
         score_threshold=recipe.score_threshold,

@@ -27,6 +27,7 @@ from personsearch.models.deployable import (
     SceneGraph,
     ScenePart,
     SearchGraph,
+    margins_of,
     operator_pool,
 )
 from personsearch.models.detectors.sampling import (
@@ -40,6 +41,7 @@ from personsearch.models.detectors.sampling import (
 )
 from personsearch.models.heads.detection_subnet import DetectionSubnet
 from personsearch.models.heads.person_head import PersonOutput
+from personsearch.models.peaks import DROPPED, peaks_only
 from personsearch.models.search_model import FrameNormaliser, SearchModel, SplitParts, TrainOutput
 
 ANCHOR_SAMPLES = 256
@@ -54,6 +56,8 @@ class RegionSettings:
         pool_hw: height and width of a pooled crop.
         pre_nms: proposals before the first NMS at test.
         proposals: and after it.
+        proposal_peaks: side of the window, in cells, in which an anchor must score highest among its shape's to propose
+            at test and in graphs; 1 for all anchors, as in training.
         graph_pre_nms: ``pre_nms`` of the exported graph.
         graph_proposals: ``proposals`` of the exported graph, and people reported a frame at most anywhere.
         rpn_nms_iou: of the first NMS.
@@ -84,6 +88,7 @@ class RegionSettings:
     roi_negative_iou: float
     refine_beta: float
     embed_refined: bool = False
+    proposal_peaks: int = 1
 
 
 class RegionSearch(SearchModel):
@@ -132,9 +137,9 @@ class RegionSearch(SearchModel):
         self.score_threshold = settings.score_threshold
         self.normalise = FrameNormaliser(preprocess)
         self.trunk, self.subnet, self.head = trunk, subnet, head
-        self._map_hw = (height // trunk.stride, width // trunk.stride)
+        self.map_hw = (height // trunk.stride, width // trunk.stride)
         self.register_buffer("anchor_shapes", anchor_shapes, persistent=False)
-        self.register_buffer("anchors", anchor_grid(anchor_shapes, trunk.stride, self._map_hw), persistent=False)
+        self.register_buffer("anchors", anchor_grid(anchor_shapes, trunk.stride, self.map_hw), persistent=False)
         # A small frame has fewer anchors than a graph has rows.
         self.max_detections = min(settings.graph_proposals, settings.graph_pre_nms, len(self.anchors))
 
@@ -170,7 +175,7 @@ class RegionSearch(SearchModel):
         input_wh = feature.shape[3] * self.trunk.stride, feature.shape[2] * self.trunk.stride
         with torch.no_grad():
             proposals = self._propose(
-                logits if ranking is None else ranking,
+                margins_of(logits if ranking is None else ranking),
                 deltas,
                 anchors,
                 input_wh,
@@ -237,7 +242,7 @@ class RegionSearch(SearchModel):
     def _anchors_of(self, feature: Tensor) -> Tensor:
         """Anchors of a training batch's map, which multi-scale training makes another than the deployed one."""
         map_hw = (feature.shape[2], feature.shape[3])
-        if map_hw == self._map_hw:
+        if map_hw == self.map_hw:
             return self.anchors
         return anchor_grid(self.anchor_shapes.cpu(), self.trunk.stride, map_hw).to(self.anchors)
 
@@ -266,11 +271,10 @@ class RegionSearch(SearchModel):
 
     def _answers(self, feature: Tensor, ranking: Tensor, deltas: Tensor) -> list[tuple[Tensor, Tensor, Tensor]]:
         """For each image its proposals' refined boxes ``(N, 4)``, margins ``(N,)`` and unit embeddings ``(N, D)``."""
-        input_wh, settings = self.preprocess.input_wh, self.settings
-        proposals = self._propose(ranking, deltas, self.anchors, input_wh, settings.proposals, pre_nms=settings.pre_nms)
+        proposals = self._proposals(ranking, deltas)
         output: PersonOutput = self.head(self._pool(feature, proposals))
-        margins = output.class_logits[:, 1] - output.class_logits[:, 0]
-        boxes = clip(decode(output.box_deltas, torch.cat(proposals), REFINE_WEIGHTS), input_wh)
+        margins = margins_of(output.class_logits)
+        boxes = clip(decode(output.box_deltas, torch.cat(proposals), REFINE_WEIGHTS), self.preprocess.input_wh)
         counts = [len(found) for found in proposals]
         parts = (torch.split(part, counts) for part in (boxes, margins, F.normalize(output.raw_embedding)))
         return list(zip(*parts, strict=True))
@@ -299,9 +303,15 @@ class RegionSearch(SearchModel):
         logits, deltas = self.subnet(feature)
         return feature, logits, deltas
 
+    def _proposals(self, ranking: Tensor, deltas: Tensor) -> list[Tensor]:
+        """Each image's proposals at test, by descending score: of peaks alone where the settings say so."""
+        settings, input_wh = self.settings, self.preprocess.input_wh
+        margins = peaks_only(margins_of(ranking), self.map_hw, settings.proposal_peaks)
+        return self._propose(margins, deltas, self.anchors, input_wh, settings.proposals, pre_nms=settings.pre_nms)
+
     def _propose(
         self,
-        logits: Tensor,
+        margins: Tensor,
         deltas: Tensor,
         anchors: Tensor,
         input_wh: tuple[int, int],
@@ -309,14 +319,14 @@ class RegionSearch(SearchModel):
         *,
         pre_nms: int,
     ) -> list[Tensor]:
-        margins = logits[..., 1] - logits[..., 0]  # (B, A); monotone in the person probability
         top = margins.topk(min(pre_nms, margins.shape[1]), dim=1)
         found = []
         for row in range(len(margins)):
             indices = top.indices[row]
             boxes = decode(deltas[row, indices], anchors[indices], PROPOSAL_WEIGHTS)
             boxes = clip(boxes, input_wh)
-            possible = ((boxes[:, 2:] - boxes[:, :2]).amin(dim=1) >= MIN_SIDE_PX).nonzero().flatten()
+            sides = (boxes[:, 2:] - boxes[:, :2]).amin(dim=1)
+            possible = ((sides >= MIN_SIDE_PX) & (top.values[row] > DROPPED)).nonzero().flatten()
             kept = nms(boxes[possible], top.values[row][possible], self.settings.rpn_nms_iou)[:count]
             found.append(boxes[possible][kept])
         return found

@@ -13,7 +13,7 @@ from personsearch.core.detections import Detections
 from personsearch.core.errors import InputError
 from personsearch.losses.detection import box_loss, class_loss
 from personsearch.models.boxes import clip, decode
-from personsearch.models.deployable import PersonPart, SearchGraph, fixed_nms, gather_rows
+from personsearch.models.deployable import PersonPart, SearchGraph, fixed_nms, gather_rows, margins_of
 from personsearch.models.detectors.oim import MemorySearch
 from personsearch.models.detectors.regions import MIN_SIDE_PX
 from personsearch.models.detectors.sampling import REFINE_WEIGHTS, Labels, RoiSample, sample_rois
@@ -97,11 +97,9 @@ class SeqNet(MemorySearch):
     def detect(self, images: Tensor) -> list[Detections]:
         feature, logits, deltas = self._scene(images, {})
         settings = self.settings
-        proposals = self._propose(
-            logits, deltas, self.anchors, self.preprocess.input_wh, settings.proposals, pre_nms=settings.pre_nms
-        )
+        proposals = self._proposals(logits, deltas)
         first = self.first(self._pool(feature, proposals))
-        margins = torch.split(first.class_logits[:, 1] - first.class_logits[:, 0], [len(found) for found in proposals])
+        margins = torch.split(margins_of(first.class_logits), [len(found) for found in proposals])
         boxes = self._refined(feature, proposals, first.box_deltas)
         # What is below the threshold neither is reported nor suppresses what is above: it need not be read again.
         kept = [self._suppress(*one, settings.nms_iou) for one in zip(boxes, margins, strict=True)]
@@ -161,7 +159,7 @@ class SequentialPart(PersonPart):
     def refine(self, pooled: Tensor) -> tuple[Tensor, Tensor]:
         """The first head's margins ``(R,)`` and deltas ``(R, 4)``."""
         logits, deltas = self.first.refine(self.first.person_map(pooled))
-        return logits[:, 1] - logits[:, 0], deltas
+        return margins_of(logits), deltas
 
     def read(self, pooled: Tensor) -> tuple[Tensor, Tensor]:
         """The second head's unit embeddings ``(R, D)`` and deltas ``(R, 4)``."""
