@@ -10,6 +10,7 @@ from __future__ import annotations
 import configparser
 import csv
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -114,7 +115,7 @@ def read_sequence(folder: Path) -> list[SequenceFrame]:
 
 
 def measure_reentry(
-    embedder: Embedder, frames: list[SequenceFrame], *, name: str, sequence: str, detector: SearchSystem | None
+    embedder: Embedder, frames: Sequence[SequenceFrame], *, name: str, sequence: str, detector: SearchSystem | None
 ) -> ReentryResult:
     """Embeds every true box, searches each returning person's first visit in all other visits; detects, too.
 
@@ -162,7 +163,7 @@ def measure_reentry(
     )
 
 
-def split_visits(frames: list[SequenceFrame]) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+def split_visits(frames: Sequence[SequenceFrame]) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
     """Which boxes are queries and which the gallery, two masks over all boxes in frame order.
 
     A box of a returning person's first visit is a query; every other box is in the gallery.

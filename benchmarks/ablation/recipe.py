@@ -90,6 +90,11 @@ class ScaleData(StrictModel):
     train: str = Field(default="train", description="split")
     test: str = Field(default="test", description="split of other people, with queries")
     protocol: str | None = Field(default=None, description="search protocol of the test split; none for its first")
+    reentry: str | None = Field(
+        default=None,
+        description="sequence on which rows are measured besides, as `bench reentry` does: a folder in the MOT layout "
+        "with a person_map.json; may hold ${VARIABLES}",
+    )
 
 
 class Scale(StrictModel):

@@ -44,6 +44,7 @@ def recorded_table(records: Sequence[Result]) -> Table:
         dataset=first.settings["dataset"],
         # Records older than this figure do not have it; a plain detector's never do.
         chance_map=next((chance for one in ordered if (chance := _value(one, "chance_map")) is not None), None),
+        reentry=next((text for one in ordered if (text := one.settings.get("reentry", ""))), ""),
         seeds=tuple(sorted({seed for row in rows for seed in row.runs})),
         rows=tuple(rows),
         orders=orders_of(rows),

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import torch
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 
 from personsearch.benchmarks.ablation.plan import PlannedRun
 from personsearch.benchmarks.accuracy import AccuracyResult, EvaluationOptions, measure_accuracy
 from personsearch.benchmarks.flops import FlopsResult, count_model
 from personsearch.benchmarks.pairwise import PairSystem, measure_pairwise
+from personsearch.benchmarks.reentry import ReentryResult, SequenceFrame, measure_reentry
 from personsearch.benchmarks.systems import TorchSystem
 from personsearch.core.errors import InputError
 from personsearch.core.files import expand_path, sha256_file, write_json
@@ -23,9 +25,27 @@ from personsearch.data import SearchDataset
 from personsearch.distill import run_distillation
 from personsearch.models.checkpoint import load_model
 from personsearch.models.query_guided import QueryGuided
+from personsearch.models.search_model import SearchModel
 from personsearch.train import run_training
 from personsearch.train.record import previous_record
 from personsearch.train.run_folder import open_run_folder
+
+
+@dataclass(frozen=True)
+class EvaluationData:
+    """What finished runs are measured on.
+
+    Attributes:
+        dataset: a test split with queries.
+        split: its name.
+        sequence: name of the sequence whose people leave and come back; empty for none.
+        frames: of that sequence.
+    """
+
+    dataset: SearchDataset
+    split: str
+    sequence: str = ""
+    frames: Sequence[SequenceFrame] = ()
 
 
 class RunFigures(StrictModel):
@@ -35,6 +55,9 @@ class RunFigures(StrictModel):
     recipe_hash: str
     accuracy: AccuracyResult
     flops: FlopsResult
+    reentry: ReentryResult | None = Field(
+        default=None, description="none for a network that searches nobody, or where the table has no sequence"
+    )
 
 
 def epochs_done(run: PlannedRun) -> int:
@@ -69,37 +92,57 @@ def train_to_the_end(run: PlannedRun) -> None:
         run_training(run.recipe, run.folder, resume=True)
 
 
-def measure_run(run: PlannedRun, dataset: SearchDataset, *, split: str, file: Path) -> RunFigures:
-    """Accuracy and operations of a finished run; those that ``file`` holds already are not measured again.
+def measure_run(run: PlannedRun, data: EvaluationData, *, file: Path) -> RunFigures:
+    """Accuracy and operations of a finished run; what ``file`` holds already is not measured again.
 
     Raises:
-        InputError: the split cannot be searched, or a frame cannot be read.
+        InputError: the split cannot be searched, nobody in the sequence comes back, or a frame cannot be read.
     """
-    kept = kept_figures(run, dataset, split=split, file=file)
-    if kept is not None:
+    kept = kept_figures(run, data, file=file)
+    if kept is not None and not _reentry_missing(kept, data):
         return kept
     model, _ = load_model(run.checkpoint)
-    flops = count_model(model, subject=run.label)
     system = TorchSystem(model.to("cuda" if torch.cuda.is_available() else "cpu"), sha256_file(run.checkpoint))
-    if isinstance(model, QueryGuided):
-        accuracy, _ = measure_pairwise(PairSystem(model, system.sha256), dataset, name=run.label, split=split)
-    else:
-        accuracy = measure_accuracy(system, dataset, name=run.label, split=split)
-    figures = RunFigures(run=run.label, recipe_hash=recipe_hash(run.recipe), accuracy=accuracy, flops=flops)
-    write_json(file, figures.model_dump(mode="json"))
-    return figures
+    if kept is None:
+        flops = count_model(model, subject=run.label)
+        accuracy = _accuracy(model, system, data, run.label)
+        kept = RunFigures(run=run.label, recipe_hash=recipe_hash(run.recipe), accuracy=accuracy, flops=flops)
+        write_json(file, kept.model_dump(mode="json"))
+    if _reentry_missing(kept, data):
+        reentry = measure_reentry(system, data.frames, name=run.label, sequence=data.sequence, detector=system)
+        kept = kept.model_copy(update={"reentry": reentry})
+        write_json(file, kept.model_dump(mode="json"))
+    return kept
 
 
-def kept_figures(run: PlannedRun, dataset: SearchDataset, *, split: str, file: Path) -> RunFigures | None:
-    """What ``file`` says about a run; none where there is no such file, or it is of another run or other data."""
+def kept_figures(run: PlannedRun, data: EvaluationData, *, file: Path) -> RunFigures | None:
+    """What ``file`` says about a run; none where there is no such file, or it is of another run or other data.
+
+    Of another sequence than the table's, or where the table has none, re-entry is left out.
+    """
     kept = read_figures(file)
     if kept is None or kept.recipe_hash != recipe_hash(run.recipe):
         return None
     if run.checkpoint.exists() and sha256_file(run.checkpoint) != kept.accuracy.sha256:
         return None
-    protocol, there = getattr(dataset, "protocol", "default"), kept.accuracy
+    dataset, there = data.dataset, kept.accuracy
     measured_on = there.dataset, there.split, there.protocol, there.images, there.options
-    return kept if measured_on == (dataset.name, split, protocol, len(dataset), EvaluationOptions()) else None
+    protocol = getattr(dataset, "protocol", "default")
+    if measured_on != (dataset.name, data.split, protocol, len(dataset), EvaluationOptions()):
+        return None
+    walk = kept.reentry
+    same = walk is not None and (walk.sequence, walk.frames) == (data.sequence, len(data.frames))
+    return kept if same else kept.model_copy(update={"reentry": None})
+
+
+def _reentry_missing(figures: RunFigures, data: EvaluationData) -> bool:
+    return bool(data.frames) and figures.reentry is None and figures.accuracy.search is not None
+
+
+def _accuracy(model: SearchModel, system: TorchSystem, data: EvaluationData, name: str) -> AccuracyResult:
+    if isinstance(model, QueryGuided):
+        return measure_pairwise(PairSystem(model, system.sha256), data.dataset, name=name, split=data.split)[0]
+    return measure_accuracy(system, data.dataset, name=name, split=data.split)
 
 
 def read_figures(file: Path) -> RunFigures | None:

@@ -13,6 +13,7 @@ from rich.text import Text
 from personsearch.benchmarks.ablation.order import Order, Spread, compare_order, spread_of
 from personsearch.benchmarks.ablation.recipe import PaperFigures
 from personsearch.benchmarks.accuracy import AccuracyResult
+from personsearch.benchmarks.reentry import ReentryResult
 from personsearch.benchmarks.results import Result, make_result
 from personsearch.core.recipe import StrictModel
 
@@ -20,13 +21,26 @@ if TYPE_CHECKING:  # these two import PyTorch
     from personsearch.benchmarks.ablation.plan import Plan
     from personsearch.benchmarks.ablation.runs import RunFigures
 
-METRICS: Mapping[str, tuple[str, Callable[[AccuracyResult], float | None]]] = {
-    "search_map": ("search mAP", lambda found: found.search.mean_ap if found.search else None),
-    "search_top1": ("top-1", lambda found: found.search.top[1] if found.search else None),
-    "detection_ap": ("detection AP", lambda found: found.detection.average_precision if found.detection else None),
-    "detection_recall": ("recall", lambda found: found.detection.recall if found.detection else None),
-    "true_boxes_map": ("true-box mAP", lambda found: found.true_boxes.mean_ap if found.true_boxes else None),
-    "true_boxes_top1": ("true-box top-1", lambda found: found.true_boxes.top[1] if found.true_boxes else None),
+
+def _searched(read: Callable[[AccuracyResult], float | None]) -> Callable[[RunFigures], float | None]:
+    return lambda found: read(found.accuracy)
+
+
+def _came_back(read: Callable[[ReentryResult], float | None]) -> Callable[[RunFigures], float | None]:
+    return lambda found: None if found.reentry is None else read(found.reentry)
+
+
+METRICS: Mapping[str, tuple[str, Callable[[RunFigures], float | None]]] = {
+    "search_map": ("search mAP", _searched(lambda of: of.search.mean_ap if of.search else None)),
+    "search_top1": ("top-1", _searched(lambda of: of.search.top[1] if of.search else None)),
+    "detection_ap": ("detection AP", _searched(lambda of: of.detection.average_precision if of.detection else None)),
+    "detection_recall": ("recall", _searched(lambda of: of.detection.recall if of.detection else None)),
+    "true_boxes_map": ("true-box mAP", _searched(lambda of: of.true_boxes.mean_ap if of.true_boxes else None)),
+    "true_boxes_top1": ("true-box top-1", _searched(lambda of: of.true_boxes.top[1] if of.true_boxes else None)),
+    "reentry_rank1": ("re-entry rank-1", _came_back(lambda of: of.rank_1)),
+    "reentry_map": ("re-entry mAP", _came_back(lambda of: of.mean_ap)),
+    "reentry_recall": ("re-entry recall", _came_back(lambda of: of.detection_recall)),
+    "reentry_precision": ("re-entry precision", _came_back(lambda of: of.detection_precision)),
 }
 _PRINTED = tuple(PaperFigures.model_fields)
 
@@ -53,6 +67,7 @@ class Table(StrictModel):
     source: str
     dataset: str = Field(description="name, split and protocol; empty before the first run is finished")
     chance_map: float | None = Field(description="search mAP of random similarities, percent, of the first run")
+    reentry: str = Field(default="", description="the sequence of the re-entry figures, and chance; empty for none")
     seeds: tuple[int, ...] = Field(description="of the recipe and those asked for beside them")
     rows: tuple[TableRow, ...]
     orders: tuple[Order, ...]
@@ -69,7 +84,7 @@ def make_table(plan: Plan, figures: Mapping[str, RunFigures]) -> Table:
         }
         spreads = {}
         for metric, (_, read) in METRICS.items():
-            values = [100 * value for one in found.values() if (value := read(one.accuracy)) is not None]
+            values = [100 * value for one in found.values() if (value := read(one)) is not None]
             if (spread := spread_of(values)) is not None:
                 spreads[metric] = spread
         flops = next((one.flops for one in found.values()), None)
@@ -95,6 +110,7 @@ def make_table(plan: Plan, figures: Mapping[str, RunFigures]) -> Table:
         source=plan.recipe.source,
         dataset="" if first is None else _measured_on(first),
         chance_map=None if first is None or first.search is None else 100 * first.search.chance_mean_ap,
+        reentry=next((_sequence(one.reentry) for one in figures.values() if one.reentry is not None), ""),
         seeds=plan.seeds,
         rows=tuple(rows),
         orders=orders_of(rows),
@@ -128,6 +144,8 @@ def remarks(table: Table, *, brief: bool = False) -> list[str]:
     if table.dataset:
         chance = "" if table.chance_map is None else f"; chance: search mAP {table.chance_map:.1f}"
         lines.append(f"measured on {table.dataset}{chance}")
+    if table.reentry:
+        lines.append(f"re-entry: {table.reentry}; recall and precision at IoU 0.5 and the recipe's score threshold")
     lines.append(
         "percent; mean ± standard deviation over seeds, lowest..highest; teachers are trained once, so that the spread "
         "is the students' alone; 1 MAC = 2 FLOPs, frame with K = "
@@ -184,6 +202,8 @@ def records(table: Table, arguments: Sequence[str]) -> list[Result]:
             "checkpoints": ", ".join(hashes),
             "persons": str(row.persons),
         }
+        if table.reentry and "reentry_rank1" in row.figures:
+            settings["reentry"] = table.reentry
         one = hashes[0] if len(hashes) == 1 else ""
         subject = f"{table.name}-{row.name}"
         made.append(make_result("ablation", subject, figures, sha256=one, settings=settings, arguments=arguments))
@@ -257,6 +277,11 @@ def _printed(table: Table) -> list[str]:
 def _measured(table: Table) -> list[str]:
     printed = _printed(table)
     return [name for name in METRICS if name in printed or any(name in row.figures for row in table.rows)]
+
+
+def _sequence(walk: ReentryResult) -> str:
+    chance = f"chance: rank-1 {100 * walk.chance_rank_1:.1f}, mAP {100 * walk.chance_mean_ap:.1f}"
+    return f"{walk.sequence}, {walk.frames} frames, {walk.queries} true boxes as queries; {chance}"
 
 
 def _measured_on(accuracy: AccuracyResult) -> str:

@@ -12,6 +12,7 @@ import yaml
 from interrupted import Stopping
 from tiny_runs import SMALL, STUDENT_TRUNK, TEACHER_TRUNK
 from typer.testing import CliRunner, Result
+from walk_sequence import write_walk
 
 from personsearch.benchmarks.results import read_results
 from personsearch.cli.bench import app
@@ -148,6 +149,52 @@ def test_other_recipes_and_other_teachers_in_the_folder_are_one_line(
     assert part.exit_code == 0
     found = {row["name"]: sorted(row["runs"]) for row in json.loads(part.stdout)["rows"]}
     assert found == {"none": ["0"], "pd": ["0"]}, "rows not asked for keep their figures; seed 1 is not the recipe's"
+
+
+def test_people_who_come_back_are_measured_on_a_run_that_is_finished(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, out = write_table(tmp_path, rows=[{"name": "none", "base": "student"}]), tmp_path / "out"
+    walk, place = write_walk(tmp_path / "walk"), "scale.data.reentry=${WALKS}/walk"
+    before = json.loads(bench(path, out, "--json").stdout)
+    checkpoint, file = out / "runs" / "none-seed0" / "checkpoint.pt", out / "figures" / "none-seed0.json"
+    trained = checkpoint.stat().st_mtime_ns
+
+    monkeypatch.setenv("WALKS", str(tmp_path))
+    result = bench(path, out, place, "--save", str(tmp_path / "results"), "--json")
+    assert result.exit_code == 0, (result.output, result.exception)
+    table = json.loads(result.stdout)
+    assert table["reentry"].startswith("walk, 7 frames, 4 true boxes as queries; chance: rank-1 ")
+    figures = dict(table["rows"][0]["figures"])
+    alone = json.loads(CliRunner().invoke(app, ["reentry", str(checkpoint), str(walk), "--json"]).stdout)
+    for metric, key in (
+        ("reentry_rank1", "rank_1"), ("reentry_map", "mean_ap"), ("reentry_recall", "detection_recall"),
+        ("reentry_precision", "detection_precision"),
+    ):  # fmt: skip
+        assert figures.pop(metric)["mean"] == pytest.approx(100 * alone[key]), metric
+    assert figures == before["rows"][0]["figures"]
+    (record,) = read_results(tmp_path / "results")
+    assert record.settings["reentry"] == table["reentry"]
+
+    measured = file.stat().st_mtime_ns
+    assert json.loads(bench(path, out, place, "--json").stdout) == table
+    assert (checkpoint.stat().st_mtime_ns, file.stat().st_mtime_ns) == (trained, measured), "trained and measured once"
+    assert json.loads(bench(path, out, "--json").stdout) == before, "a table without a sequence does not show it"
+
+
+def test_a_sequence_that_cannot_be_read_is_refused_before_anything_trains(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, out, place = write_table(tmp_path), tmp_path / "out", "scale.data.reentry=${WALKS}/walk"
+    monkeypatch.delenv("WALKS", raising=False)
+    refused = bench(path, out, place).exception
+    assert isinstance(refused, InputError)
+    assert "table.yaml, `scale.data.reentry`: environment variable `WALKS` is not set" in str(refused)
+    monkeypatch.setenv("WALKS", str(tmp_path))
+    refused = bench(path, out, place).exception
+    assert isinstance(refused, InputError)
+    assert f"{tmp_path / 'walk'}: is not a sequence" in str(refused)
+    assert not (out / "runs").exists()
 
 
 def test_a_teacher_that_diverges_takes_its_rows_and_no_others(whole: tuple[Path, Path, Result], tmp_path: Path) -> None:

@@ -97,6 +97,21 @@ def test_a_table_of_records_says_what_the_saved_one_said(tmp_path: Path) -> None
     assert after == before.model_copy(update={"rows": after.rows, "orders": orders_of(renamed)})
 
 
+def test_a_sequence_has_its_columns_and_says_which_it_is(tmp_path: Path) -> None:
+    walk = "walk, 7 frames, 4 true boxes as queries; chance: rank-1 37.5, mAP 50.0"
+    seen = row("fd", "FD", 54.1, search_map=[33.5], reentry_rank1=[62.5], reentry_recall=[81.0])
+    before = table(NONE, seen).model_copy(update={"reentry": walk})
+    found = saved(tmp_path, before)
+    assert recorded_table(found).reentry == walk
+    assert ["reentry" in each.settings for each in found] == [True, False], "a row without them does not claim them"
+    made = only(found)
+    assert made.titles[:8] == [
+        "row", "search mAP", "paper", "top-1", "true-box mAP", "re-entry rank-1", "re-entry recall", "scene GFLOP",
+    ]  # fmt: skip
+    assert [each[5:7] for each in made.rows] == [["–", "–"], ["62.5", "81.0"]]
+    assert made.notes[2] == f"re-entry: {walk}; recall and precision at IoU 0.5 and the recipe's score threshold"
+
+
 def test_pairs_that_seeds_tell_apart_are_named(tmp_path: Path) -> None:
     none = row("none", "none", 45.1, seeds=2, search_map=[50.0, 52.0])
     notes = only(saved(tmp_path, table(none, ALL))).notes
