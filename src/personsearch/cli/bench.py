@@ -17,6 +17,7 @@ from personsearch.cli import (
     bench_gallery,
     bench_latency,
     bench_loader,
+    bench_paired,
     bench_pareto,
     bench_peers,
     bench_report,
@@ -30,6 +31,7 @@ app.command("loader")(bench_loader.loader)
 app.command("composites")(bench_composites.composites)
 app.command("training")(bench_training.training)
 app.command("flops")(bench_flops.flops)
+app.command("paired")(bench_paired.paired)
 app.command("pareto")(bench_pareto.pareto)
 app.command("peers")(bench_peers.peers)
 app.command("report")(bench_report.report)
