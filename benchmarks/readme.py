@@ -16,9 +16,11 @@ from personsearch.benchmarks.record_tables import (
     flops_table,
     gallery_table,
     latency_table,
+    paired_table,
     pareto_tables,
     peers_table,
     roofline_table,
+    training_table,
 )
 from personsearch.benchmarks.report.content import Row
 from personsearch.benchmarks.report.table import COLUMNS, MISSING
@@ -156,6 +158,8 @@ MAKERS: dict[str, Callable[[Sequence[Result]], str]] = {
     "flops": lambda results: _markdown(flops_table(results)),
     "accuracy": lambda results: _markdown(accuracy_table(results)),
     "ablation": _ablation,
+    "paired": lambda results: _markdown(paired_table(results)),
+    "training": lambda results: _markdown(training_table(results)),
     "parity": lambda results: _markdown(parity_table(results)),
     "builds": lambda results: _markdown(build_table(results)),
 }

@@ -174,6 +174,64 @@ def energy_table(results: Sequence[Result]) -> RecordTable | None:
     return RecordTable(titles, rows, (), list(dict.fromkeys(result.command for result in records)))
 
 
+def training_table(results: Sequence[Result]) -> RecordTable | None:
+    """Loader and training step of each recipe, a row for each way to run the step; none without such records."""
+    rows, commands, conditions = [], [], []
+    for result in results:
+        ways = [name.removesuffix("_first") for name in result.figures if name.endswith("_first")]
+        if result.kind != "training" or not ways:
+            continue
+        settings = result.settings
+        for way in ways:
+            rows.append(
+                [
+                    result.subject, settings["input"], settings["batch"].partition(" ")[0],
+                    _value(result, "loader", 1), _value(result, "loader_main", 1),
+                    way.removeprefix("step_"), _value(result, way, 2), _value(result, f"{way}_cpu", 1),
+                    _value(result, f"{way}_first", 1),
+                ]
+            )  # fmt: skip
+        commands.append(result.command)
+        conditions.append(
+            f"{result.subject}: {settings['device']}, {settings['threads']} threads, {settings['workers']} loader "
+            f"processes, {settings['load_before']} running before"
+        )
+    if not rows:
+        return None
+    titles = [
+        "", "input", "batch", "loader images/s", "of the training process, ms an image", "step", "step images/s",
+        "processor ms an image", "first step s",
+    ]  # fmt: skip
+    return RecordTable(titles, rows, conditions, list(dict.fromkeys(commands)))
+
+
+def paired_table(results: Sequence[Result]) -> RecordTable | None:
+    """Differences of two systems on the same queries, with their intervals; none without such records."""
+    records = [result for result in results if result.kind == "paired"]
+    if not records:
+        return None
+    rows = []
+    for result in records:
+        settings = result.settings
+        found = [
+            [_value(result, f"{metric}_{name}", 1, 100) for name in ("difference", "low", "high")]
+            for metric in ("mean_ap", "top_1")
+        ]
+        rows.append(
+            [
+                settings["system"], settings["against"], settings["queries"], settings["people"],
+                *(f"{difference} ({low}..{high})" for difference, low, high in found),
+                f"{100 * float(settings['margin']):g}", _value(result, "mean_ap_below_margin", 1, 100),
+            ]
+        )  # fmt: skip
+    titles = [
+        "", "against", "queries", "people", "search mAP, points", "top-1, points", "margin",
+        "mAP beyond it, % of resamples",
+    ]  # fmt: skip
+    notes = ["95 % intervals of the choice of people; another seed of a training is not in them"]
+    return RecordTable(titles, rows, notes, list(dict.fromkeys(result.command for result in records)))
+
+
 def accuracy_table(results: Sequence[Result]) -> RecordTable | None:
     """What `evaluate` recorded; none without such records."""
     records = [result for result in results if result.kind == "accuracy"]

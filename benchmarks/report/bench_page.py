@@ -17,8 +17,10 @@ from personsearch.benchmarks.record_tables import (
     flops_table,
     gallery_table,
     latency_table,
+    paired_table,
     peers_table,
     roofline_table,
+    training_table,
 )
 from personsearch.benchmarks.report.pareto_chart import pareto_svg
 from personsearch.benchmarks.report.roofline_chart import roofline_svg
@@ -29,7 +31,7 @@ from personsearch.benchmarks.roofline import RooflinePoint, recorded_points
 NUMBER = re.compile(r"[-+.,/0-9 e–]*")
 TABLED = {
     "flops", "peers", "latency", "multi", "offline", "stream", "energy", "accuracy", "gallery", "parity", "ablation",
-    "build",
+    "build", "paired", "training",
 }  # fmt: skip
 BENCH_CSS = """
 table.figures tbody th { text-align: left; white-space: nowrap; }
@@ -65,6 +67,8 @@ def bench_page(results: Sequence[Result]) -> str:
         "Gallery": gallery_table(results),
         "Operations, weights and memory": flops_table(results),
         "Accuracy": accuracy_table(results),
+        "The same queries": paired_table(results),
+        "Training speed": training_table(results),
         "Parity": parity_table(results),
         "Engines built": build_table(results),
     }

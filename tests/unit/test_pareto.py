@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from personsearch.benchmarks.pareto import ParetoPoint, dominators, pareto_points
-from personsearch.benchmarks.record_tables import gallery_table, roofline_table
+from personsearch.benchmarks.record_tables import gallery_table, paired_table, roofline_table, training_table
 from personsearch.benchmarks.report.bench_page import bench_page
 from personsearch.benchmarks.results import Result, make_result, write_result
 from personsearch.cli.bench import app
@@ -106,8 +106,41 @@ def test_tables_of_every_kind_of_record() -> None:
     assert gallery_table([]) is None
 
 
+def test_training_has_a_row_for_each_way_and_pairs_an_interval() -> None:
+    speeds = {"loader": 24.04, "loader_main": 9.65, "step_recipe": 12.5, "step_recipe_cpu": 81.0}
+    speeds |= {"step_recipe_first": 0.7, "step_compile": 13.0, "step_compile_cpu": 78.0, "step_compile_first": 31.0}
+    about = {"input": "384x224", "batch": "8 images, 1 accumulated", "device": "cpu", "threads": "1"}
+    rows = [
+        record("training", "control", speeds, workers="0", load_before="0.10 processes (average)", **about),
+        record(
+            "paired", "small-large",
+            {
+                f"{metric}_{name}": value
+                for metric in ("mean_ap", "top_1")
+                for name, value in (("difference", -0.0072), ("low", -0.021), ("high", 0.008), ("below_margin", 0.161))
+            },
+            system="small", against="large", queries="90", people="80", margin="0.014",
+        ),
+    ]  # fmt: skip
+    training, paired = training_table(rows), paired_table(rows)
+    assert training is not None
+    assert training.rows == [
+        ["control", "384x224", "8", "24.0", "9.7", "recipe", "12.50", "81.0", "0.7"],
+        ["control", "384x224", "8", "24.0", "9.7", "compile", "13.00", "78.0", "31.0"],
+    ]
+    assert training.notes == ["control: cpu, 1 threads, 0 loader processes, 0.10 processes (average) running before"]
+    assert paired is not None
+    difference = "-0.7 (-2.1..0.8)"
+    assert paired.rows == [["small", "large", "90", "80", difference, difference, "1.4", "16.1"]]
+    page = bench_page(rows)
+    assert "Other records" not in page
+    assert difference in page
+    assert training_table([]) is None
+    assert paired_table([]) is None
+
+
 def test_the_page_is_self_contained_and_escaped() -> None:
-    evil = record("training", "<script>alert(1)</script>", {"speed": 1.0})
+    evil = record("loader", "<script>alert(1)</script>", {"speed": 1.0})
     page = bench_page([*records(), evil])
     assert "<script>" not in page
     assert "&lt;script&gt;" in page
