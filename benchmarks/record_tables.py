@@ -207,7 +207,10 @@ def training_table(results: Sequence[Result]) -> RecordTable | None:
 
 def paired_table(results: Sequence[Result]) -> RecordTable | None:
     """Differences of two systems on the same queries, with their intervals; none without such records."""
-    records = [result for result in results if result.kind == "paired"]
+    records = sorted(
+        (result for result in results if result.kind == "paired"),
+        key=lambda one: (one.settings["against"], one.settings["system"]),
+    )
     if not records:
         return None
     rows = []
@@ -228,8 +231,11 @@ def paired_table(results: Sequence[Result]) -> RecordTable | None:
         "", "against", "queries", "people", "search mAP, points", "top-1, points", "margin",
         "mAP beyond it, % of resamples",
     ]  # fmt: skip
-    notes = ["95 % intervals of the choice of people; another seed of a training is not in them"]
-    return RecordTable(titles, rows, notes, list(dict.fromkeys(result.command for result in records)))
+    notes = [
+        "95 % intervals of the choice of people; another seed of a training is not in them",
+        "files of `personsearch evaluate --per-query`, by the names of the row",
+    ]
+    return RecordTable(titles, rows, notes, ["personsearch bench paired SYSTEM.json --against OTHER.json --margin M"])
 
 
 def accuracy_table(results: Sequence[Result]) -> RecordTable | None:
