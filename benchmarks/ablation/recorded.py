@@ -78,6 +78,7 @@ def _row(record: Result) -> TableRow:
         person_mflops=_value(record, "person"),
         frame_gflops=_value(record, "frame"),
         persons=int(settings["persons"]),
+        recipe=settings.get("recipe", ""),
     )
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
+import yaml
 from pydantic import Field
 from rich import box
 from rich.table import Table as RichTable
@@ -18,7 +20,7 @@ from personsearch.benchmarks.results import Result, make_result
 from personsearch.core.recipe import StrictModel
 
 if TYPE_CHECKING:  # these two import PyTorch
-    from personsearch.benchmarks.ablation.plan import Plan
+    from personsearch.benchmarks.ablation.plan import Plan, PlannedRun
     from personsearch.benchmarks.ablation.runs import RunFigures
 
 
@@ -57,6 +59,11 @@ class TableRow(StrictModel):
     person_mflops: float | None = Field(description="for each person")
     frame_gflops: float | None = Field(description="with K people")
     persons: int | None = Field(description="K")
+    recipe: str = Field(
+        default="",
+        description="resolved recipe of the first seed, as YAML; paths in the table's folder relative to it, of others "
+        "outside the working folder the last part alone; empty in records older than it",
+    )
 
 
 class Table(StrictModel):
@@ -99,6 +106,7 @@ def make_table(plan: Plan, figures: Mapping[str, RunFigures]) -> Table:
                 person_mflops=None if flops is None else 2 * flops.person_macs / 1e6,
                 frame_gflops=None if flops is None else 2 * flops.total_macs / 1e9,
                 persons=None if flops is None else flops.persons,
+                recipe=_resolved(plan.runs[row.name][0]),
             )
         )
     # A plain detector is measured without the queries.
@@ -202,6 +210,8 @@ def records(table: Table, arguments: Sequence[str]) -> list[Result]:
             "checkpoints": ", ".join(hashes),
             "persons": str(row.persons),
         }
+        if row.recipe:
+            settings["recipe"] = row.recipe
         if table.reentry and "reentry_rank1" in row.figures:
             settings["reentry"] = table.reentry
         one = hashes[0] if len(hashes) == 1 else ""
@@ -277,6 +287,23 @@ def _printed(table: Table) -> list[str]:
 def _measured(table: Table) -> list[str]:
     printed = _printed(table)
     return [name for name in METRICS if name in printed or any(name in row.figures for row in table.rows)]
+
+
+def _resolved(run: PlannedRun) -> str:
+    """The recipe of a run without telling where on a disk its table lies."""
+    out = run.folder.parent.parent
+
+    def placeless(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: placeless(one) for key, one in value.items()}
+        if isinstance(value, list):
+            return [placeless(one) for one in value]
+        if not isinstance(value, str) or not Path(value).is_absolute():
+            return value
+        path = Path(value)
+        return path.relative_to(out).as_posix() if path.is_relative_to(out) else path.name
+
+    return yaml.safe_dump(placeless(run.recipe.model_dump(mode="json")), sort_keys=False)
 
 
 def _sequence(walk: ReentryResult) -> str:

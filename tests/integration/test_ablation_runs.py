@@ -125,6 +125,13 @@ def test_table_markdown_and_records(whole: tuple[Path, Path, Result]) -> None:
     assert figures["chance_map"].value > 0
     assert figures["scene"].unit == "GFLOP"
     assert len(records["tiny-pd"].settings["checkpoints"].split(", ")) == 2
+    resolved = yaml.safe_load(records["tiny-pd"].settings["recipe"])
+    there = yaml.safe_load((out / "recipes" / "pd-seed0.yaml").read_text())
+    assert resolved["teacher"] == "runs/big-seed0/checkpoint.pt", "the record does not tell where the table lies"
+    assert resolved["data"]["root"] == "data"
+    there["teacher"], there["data"]["root"] = resolved["teacher"], resolved["data"]["root"]
+    assert resolved == there
+    assert str(out) not in records["tiny-pd"].model_dump_json()
 
 
 def test_other_recipes_and_other_teachers_in_the_folder_are_one_line(

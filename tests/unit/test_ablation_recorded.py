@@ -33,6 +33,7 @@ def row(name: str, title: str, paper: float | None, seeds: int = 1, **values: li
         name=name, title=title, paper=PaperFigures(search_map=paper), figures=spreads(**values),
         runs={seed: f"{seed}" * 64 for seed in range(seeds)},
         scene_gflops=0.325890496, person_mflops=8.518864, frame_gflops=0.598494144, persons=32,
+        recipe=f"name: {name}\n",
     )  # fmt: skip
 
 
