@@ -61,8 +61,8 @@ class TableRow(StrictModel):
     persons: int | None = Field(description="K")
     recipe: str = Field(
         default="",
-        description="resolved recipe of the first seed, as YAML; paths in the table's folder relative to it, of others "
-        "outside the working folder the last part alone; empty in records older than it",
+        description="resolved recipe of the first seed, as YAML; an absolute path is relative to the table's folder or "
+        "its last part alone; empty in records that are older than this field",
     )
 
 
