@@ -17,10 +17,10 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from personsearch.benchmarks.accuracy import QueryOutcome
+from personsearch.benchmarks.order_statistics import CONFIDENCE
 from personsearch.core.errors import InputError
 from personsearch.core.recipe import StrictModel, validate
 
-CONFIDENCE = 0.95
 _DRAWS_AT_ONCE = 2000
 
 
